@@ -1,0 +1,22 @@
+// Package elock guards typed resources with distributed locks in etcd.
+//
+// It is made of three packages:
+//
+//   - [github.com/phpgao/elock/keyspace] names locks: a Key, and a Space for
+//     each kind of thing that is locked.
+//   - [github.com/phpgao/elock/locker] is the lock: it acquires, keeps, watches
+//     and releases, and tells when and why a lock was lost.
+//   - [github.com/phpgao/elock/guard] binds a resource of type T to its lock and
+//     runs functions that return (T, error) while the lock is held.
+//
+// This package is the classic front door: [NewELocker] and its options. Code
+// written for them needs no other import. The classic calls are Lock, Unlock,
+// RunFuncInLock, RunJobInLock and Close:
+//
+//	l := elock.NewELocker(client)
+//	defer l.Close()
+//	ran, err := l.RunFuncInLock(ctx, "nightly-report", 10, report)
+//
+// Locks of all packages exclude each other: the string "billing/42" and
+// keyspace.MustParse("billing/42") are one lock.
+package elock

@@ -1,0 +1,92 @@
+package guard
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/phpgao/elock/keyspace"
+	"github.com/phpgao/elock/locker"
+)
+
+// A Guard binds a resource of type T to the lock that protects it. It has no
+// state of its own: guards are cheap to make, and several for one key share
+// the lock. Its methods may be called from several goroutines.
+type Guard[T any] struct {
+	locker *locker.Locker
+	key    keyspace.Key
+	opts   []locker.AcquireOption
+	err    error // what is wrong with it: every call returns it
+}
+
+// A Func is what runs while the lock is held. ctx has the caller's values and
+// cancellation, and is also done, with the cause, when the lock is lost or held
+// too long: then a Func should stop. h gives the fencing token.
+type Func[T any] func(ctx context.Context, h *locker.Hold) (T, error)
+
+// An Option configures a Guard.
+type Option[T any] func(*Guard[T])
+
+// Acquiring makes the guard take its lock with opts, such as locker.TTL.
+func Acquiring[T any](opts ...locker.AcquireOption) Option[T] {
+	return func(g *Guard[T]) { g.opts = append(g.opts, opts...) }
+}
+
+// New returns a guard of the lock key, taken with l. If an argument is bad,
+// every call on the guard returns an error that matches
+// locker.ErrInvalidOption or keyspace.ErrInvalid.
+func New[T any](l *locker.Locker, key keyspace.Key, opts ...Option[T]) *Guard[T] {
+	g := &Guard[T]{locker: l, key: key}
+	for _, o := range opts {
+		if o == nil {
+			g.err = fmt.Errorf("%w: nil guard.Option", locker.ErrInvalidOption)
+			continue
+		}
+		o(g)
+	}
+	if l == nil {
+		g.err = fmt.Errorf("%w: nil Locker", locker.ErrInvalidOption)
+	}
+	return g
+}
+
+// Key returns the lock's key.
+func (g *Guard[T]) Key() keyspace.Key { return g.key }
+
+// Run waits until the lock is held, as locker.Acquire does, runs fn, and
+// returns what fn returned. ctx bounds the wait, and reaches fn.
+//
+// The lock is released when fn returns, panics (the panic goes on) or calls
+// runtime.Goexit, also when ctx is done by then. If the lock was lost while fn
+// ran, the error matches locker.ErrLost and, if there was one, the error of fn;
+// likewise locker.ErrMaxHeld and locker.ErrClosed. The value is that of fn in
+// every case.
+func (g *Guard[T]) Run(ctx context.Context, fn Func[T]) (T, error) {
+	return g.run(ctx, fn, (*locker.Locker).Acquire)
+}
+
+// TryRun is Run without the wait: it fails with locker.ErrLocked, without
+// calling fn, if the lock is held or waited for.
+func (g *Guard[T]) TryRun(ctx context.Context, fn Func[T]) (T, error) {
+	return g.run(ctx, fn, (*locker.Locker).TryAcquire)
+}
+
+type acquire func(*locker.Locker, context.Context, keyspace.Key, ...locker.AcquireOption) (*locker.Hold, error)
+
+func (g *Guard[T]) run(ctx context.Context, fn Func[T], acquire acquire) (value T, err error) {
+	err = g.err
+	if err == nil && fn == nil {
+		err = fmt.Errorf("%w: nil function", locker.ErrInvalidOption)
+	}
+	if err != nil {
+		return value, &locker.Error{Op: "run", Key: g.key.String(), Err: err}
+	}
+	h, err := acquire(g.locker, ctx, g.key, g.opts...)
+	if err != nil {
+		return value, err
+	}
+	err = h.Run(func(ctx context.Context, h *locker.Hold) (err error) {
+		value, err = fn(ctx, h)
+		return err
+	})
+	return value, err
+}

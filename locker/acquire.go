@@ -1,0 +1,183 @@
+package locker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/phpgao/elock/keyspace"
+)
+
+// Acquire waits until key is locked for the caller, in the order of arrival:
+// callers in one process queue there, and processes queue in etcd. ctx bounds
+// the wait and nothing else; the hold does not end with it.
+//
+// When Acquire fails, the lock and its queue are as if it had not been called.
+// If etcd cannot be reached, they become so in the background, and other
+// acquires of the same key by this Locker wait for that.
+//
+// The errors are those of ctx, ErrClosed, ErrDeadlock if ctx descends from a
+// hold of key, keyspace.ErrInvalid for the zero key, ErrInvalidTTL,
+// ErrInvalidOption, and those of etcd.
+func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
+	h, err := l.acquire(ctx, key, false, opts)
+	if err != nil {
+		return nil, &Error{Op: "acquire", Key: key.String(), Err: err}
+	}
+	return h, nil
+}
+
+// TryAcquire is Acquire without the wait: it fails with ErrLocked if anybody
+// holds key or waits for it, here or elsewhere. Then it has written nothing to
+// etcd.
+func (l *Locker) TryAcquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
+	h, err := l.acquire(ctx, key, true, opts)
+	if err != nil {
+		return nil, &Error{Op: "try", Key: key.String(), Err: err}
+	}
+	return h, nil
+}
+
+// RunInLock acquires key, sleeps as WithRandomSleep says, and runs fn as
+// Hold.Run does.
+func (l *Locker) RunInLock(ctx context.Context, key keyspace.Key, fn func(ctx context.Context, h *Hold) error, opts ...AcquireOption) error {
+	if fn == nil {
+		return &Error{Op: "run", Key: key.String(), Err: invalid("nil function")}
+	}
+	h, err := l.Acquire(ctx, key, opts...)
+	if err != nil {
+		return err
+	}
+	return h.Run(func(ctx context.Context, h *Hold) error {
+		if err := l.sleep(ctx); err != nil {
+			return &Error{Op: "run", Key: key.String(), Err: err}
+		}
+		return fn(ctx, h)
+	})
+}
+
+func (l *Locker) acquire(ctx context.Context, key keyspace.Key, try bool, opts []AcquireOption) (*Hold, error) {
+	r, err := l.admit(ctx, key, try, opts)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	t, notes := l.hooks.acquireStart(ctx, AcquireStartData{Key: key, Try: try, TTL: r.ttl})
+	ctx = t.last(ctx)
+	who := Owner{Name: l.owner, Since: began, Annotations: notes}
+	c, err := l.enqueue(ctx, key, who, try, r.seconds, func(d BlockedData) { l.hooks.blocked(t, d) })
+	end := AcquireEndData{Key: key, Waited: time.Since(began), Err: err}
+	if err != nil {
+		l.hooks.acquireEnd(t, end)
+		return nil, err
+	}
+	end.Token = tokenOf(c.rev)
+	l.hooks.acquireEnd(t, end)
+	return l.begin(ctx, c, r.maxHeld, end.Waited)
+}
+
+// admit checks everything that can be checked before anything is sent.
+func (l *Locker) admit(ctx context.Context, key keyspace.Key, try bool, opts []AcquireOption) (request, error) {
+	if err := l.check(); err != nil {
+		return request{}, err
+	}
+	if key.IsZero() {
+		return request{}, keyspace.ErrInvalid
+	}
+	r, err := l.request(opts)
+	switch {
+	case err != nil:
+		return r, err
+	case ctx.Err() != nil:
+		return r, ctxError(ctx)
+	case l.drain.Err() != nil:
+		return r, ErrClosed
+	case !try && l.heldBy(ctx, key):
+		return r, ErrDeadlock
+	}
+	return r, nil
+}
+
+// enqueue gets the lane of key and then the lock.
+func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try bool, seconds int64, blocked func(BlockedData)) (*claim, error) {
+	if try {
+		if !l.lanes.tryEnter(key, who) {
+			return nil, ErrLocked
+		}
+	} else if err := l.lanes.enter(ctx, l.drain, key, who, func(by Owner, ahead int) {
+		blocked(BlockedData{Key: key, By: by, Local: true, Ahead: ahead})
+	}); err != nil {
+		return nil, err
+	}
+	for {
+		s, err := l.use(ctx, seconds)
+		if err != nil {
+			l.lanes.leave(key)
+			return nil, err
+		}
+		c := l.newClaim(key, s, who)
+		err = c.obtain(ctx, try, blocked)
+		if err == nil {
+			return c, nil
+		}
+		if ctx.Err() == nil && l.drain.Err() == nil && (s.ctx.Err() != nil || errors.Is(err, errDisplaced)) {
+			// The place in the queue is gone: go to its end.
+			l.log.Info("elock: lost the place in the queue, queueing again", "key", key.String(), "owner", l.owner, "err", err)
+			l.abandon(c)
+			continue
+		}
+		switch {
+		case ctx.Err() != nil:
+			err = ctxError(ctx)
+		case l.drain.Err() != nil:
+			err = ErrClosed
+		}
+		if !c.sent {
+			c.done()
+			return nil, err
+		}
+		wait := time.NewTimer(grace)
+		defer wait.Stop()
+		select {
+		case <-c.settle(err):
+		case <-wait.C:
+		}
+		return nil, err
+	}
+}
+
+// abandon leaves behind a claim whose lease or key is gone, but keeps the lane.
+// If etcd knows the lease longer than this process may believe in it, the key
+// would stand in its own successor's way: so try once to delete it.
+func (l *Locker) abandon(c *claim) {
+	l.unuse(c.lease)
+	if c.sent && c.lease.ctx.Err() != nil {
+		l.spawn(func() {
+			ctx, cancel := detached(l.ctx)
+			defer cancel()
+			_, _ = c.remove(ctx) // else it ends with its lease
+		})
+	}
+}
+
+// begin makes a hold of a claim that is first in the queue.
+func (l *Locker) begin(ctx context.Context, c *claim, maxHeld, waited time.Duration) (*Hold, error) {
+	h := newHold(l.hooks, ctx, c, maxHeld, waited)
+	if err := l.add(h); err != nil {
+		h.end(err)
+		h.ended()
+		c.settle(err)
+		return nil, err
+	}
+	if l.onSuccess != nil {
+		returned := false
+		defer func() {
+			if !returned {
+				_ = h.Release(ctx) // the panic says more
+			}
+		}()
+		l.onSuccess(h.Key().String())
+		returned = true
+	}
+	return h, nil
+}

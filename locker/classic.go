@@ -1,0 +1,115 @@
+package locker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/phpgao/elock/keyspace"
+)
+
+// A Job is work for RunJobInLock.
+type Job interface{ Run() }
+
+// Lock locks key for ttl seconds beyond the life of this process, and keeps it
+// locked until Unlock. It fails at once with ErrLocked when the key is held,
+// elsewhere or by this Locker, and with ErrInvalidTTL unless ttl is positive.
+// ctx bounds the call, not the hold.
+func (l *Locker) Lock(ctx context.Context, key string, ttl int) error {
+	h, err := l.lock(ctx, key, ttl)
+	if err != nil {
+		return &Error{Op: "lock", Key: key, Err: err}
+	}
+	l.tenants.enter(h)
+	return nil
+}
+
+func (l *Locker) lock(ctx context.Context, key string, ttl int) (*Hold, error) {
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	k, err := keyspace.Parse(key)
+	if err != nil {
+		return nil, err
+	}
+	if ttl <= 0 || ttl > maxTTL {
+		return nil, fmt.Errorf("%w: %d s", ErrInvalidTTL, ttl)
+	}
+	return l.acquire(ctx, k, true, []AcquireOption{TTL(time.Duration(ttl) * time.Second)})
+}
+
+// Unlock releases what Lock locked, as Hold.Release does. It gives ErrNotHeld
+// if the key is not locked by Lock.
+//
+// If the lock had ended before, Unlock gives the reason, such as ErrMaxHeld or
+// a LostError, and touches nothing: not even when the key was locked again
+// meanwhile, here or elsewhere. So each Lock wants one Unlock.
+func (l *Locker) Unlock(ctx context.Context, key string) error {
+	if err := l.unlock(ctx, key); err != nil {
+		return &Error{Op: "unlock", Key: key, Err: err}
+	}
+	return nil
+}
+
+func (l *Locker) unlock(ctx context.Context, key string) error {
+	if err := l.check(); err != nil {
+		return err
+	}
+	k, err := keyspace.Parse(key)
+	if err != nil {
+		return err
+	}
+	h := l.tenants.leave(k)
+	if h == nil {
+		return ErrNotHeld
+	}
+	err = h.release(ctx)
+	if h.unsettled() {
+		l.tenants.restore(h)
+	}
+	return err
+}
+
+// RunFuncInLock locks key as Lock does, sleeps as WithRandomSleep says, runs
+// fn, and unlocks in every case, also when fn panics. It returns how long fn
+// ran. If the lock was lost meanwhile the error says so; fn is not told.
+func (l *Locker) RunFuncInLock(ctx context.Context, key string, ttl int, fn func()) (time.Duration, error) {
+	if fn == nil {
+		return 0, &Error{Op: "run", Key: key, Err: invalid("nil function")}
+	}
+	h, err := l.lock(ctx, key, ttl)
+	if err != nil {
+		return 0, &Error{Op: "run", Key: key, Err: err}
+	}
+	var ran time.Duration
+	err = h.Run(func(ctx context.Context, _ *Hold) error {
+		if err := l.sleep(ctx); err != nil {
+			return &Error{Op: "run", Key: key, Err: err}
+		}
+		began := time.Now()
+		defer func() { ran = time.Since(began) }()
+		fn()
+		return nil
+	})
+	return ran, err
+}
+
+// RunJobInLock is RunFuncInLock for a Job.
+func (l *Locker) RunJobInLock(ctx context.Context, key string, ttl int, job Job) (time.Duration, error) {
+	if job == nil {
+		return 0, &Error{Op: "run", Key: key, Err: invalid("nil job")}
+	}
+	return l.RunFuncInLock(ctx, key, ttl, job.Run)
+}
+
+// sleep sleeps as WithRandomSleep says.
+func (l *Locker) sleep(ctx context.Context) error {
+	if l.sleepMax > 0 {
+		pause(ctx, l.sleepMin+rand.N(l.sleepMax-l.sleepMin+1))
+	}
+	if ctx.Err() != nil {
+		return ctxError(ctx)
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package locker_test
+
+import (
+	"context"
+	"sync/atomic"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// A call is one request that a faulty client sends.
+type call struct {
+	kind  string // "acquire", "try", "delete", "read", "get", "grant", "revoke", "renew", "ttl" or "watch"
+	wrote bool   // after it: etcd changed something
+}
+
+// faults watches and breaks what a client sends. Both functions may be nil and
+// may block; they run on the goroutine that makes the call.
+type faults struct {
+	before func(ctx context.Context, c call) error            // an error is returned instead of sending
+	after  func(ctx context.Context, c call, err error) error // its error is returned instead of the answer
+}
+
+func (f *faults) around(ctx context.Context, c call, send func() (wrote bool, err error)) error {
+	if f.before != nil {
+		if err := f.before(ctx, c); err != nil {
+			return err
+		}
+	}
+	var err error
+	c.wrote, err = send()
+	if f.after != nil {
+		return f.after(ctx, c, err)
+	}
+	return err
+}
+
+// faulty returns a client whose calls go through f to client.
+func faulty(client *clientv3.Client, f *faults) *clientv3.Client {
+	c := clientv3.NewCtxClient(client.Ctx())
+	c.KV = &faultyKV{client.KV, f}
+	c.Lease = &faultyLease{client.Lease, f}
+	c.Watcher = &faultyWatcher{client.Watcher, f}
+	return c
+}
+
+type faultyKV struct {
+	clientv3.KV
+	f *faults
+}
+
+func (kv *faultyKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (resp *clientv3.GetResponse, err error) {
+	err = kv.f.around(ctx, call{kind: "get"}, func() (bool, error) {
+		resp, err = kv.KV.Get(ctx, key, opts...)
+		return false, err
+	})
+	return resp, err
+}
+
+func (kv *faultyKV) Txn(ctx context.Context) clientv3.Txn {
+	return &faultyTxn{Txn: kv.KV.Txn(ctx), ctx: ctx, f: kv.f, c: call{kind: "read"}}
+}
+
+type faultyTxn struct {
+	clientv3.Txn
+	ctx context.Context
+	f   *faults
+	c   call
+}
+
+func (t *faultyTxn) If(cs ...clientv3.Cmp) clientv3.Txn {
+	t.Txn = t.Txn.If(cs...)
+	return t
+}
+
+func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
+	t.Txn = t.Txn.Then(ops...)
+	for _, op := range ops {
+		switch {
+		case op.IsDelete():
+			t.c.kind = "delete"
+		case op.IsPut() && len(ops) > 1:
+			t.c.kind = "acquire"
+		case op.IsPut() && t.c.kind == "read":
+			t.c.kind = "try"
+		}
+	}
+	return t
+}
+
+func (t *faultyTxn) Else(ops ...clientv3.Op) clientv3.Txn {
+	t.Txn = t.Txn.Else(ops...)
+	return t
+}
+
+func (t *faultyTxn) Commit() (resp *clientv3.TxnResponse, err error) {
+	err = t.f.around(t.ctx, t.c, func() (bool, error) {
+		resp, err = t.Txn.Commit()
+		return err == nil && resp.Succeeded && t.c.kind != "read", err
+	})
+	if err != nil {
+		resp = nil
+	}
+	return resp, err
+}
+
+type faultyLease struct {
+	clientv3.Lease
+	f *faults
+}
+
+func (l *faultyLease) Grant(ctx context.Context, ttl int64) (resp *clientv3.LeaseGrantResponse, err error) {
+	err = l.f.around(ctx, call{kind: "grant"}, func() (bool, error) {
+		resp, err = l.Lease.Grant(ctx, ttl)
+		return err == nil, err
+	})
+	return resp, err
+}
+
+func (l *faultyLease) Revoke(ctx context.Context, id clientv3.LeaseID) (resp *clientv3.LeaseRevokeResponse, err error) {
+	err = l.f.around(ctx, call{kind: "revoke"}, func() (bool, error) {
+		resp, err = l.Lease.Revoke(ctx, id)
+		return err == nil, err
+	})
+	return resp, err
+}
+
+func (l *faultyLease) KeepAliveOnce(ctx context.Context, id clientv3.LeaseID) (resp *clientv3.LeaseKeepAliveResponse, err error) {
+	err = l.f.around(ctx, call{kind: "renew"}, func() (bool, error) {
+		resp, err = l.Lease.KeepAliveOnce(ctx, id)
+		return false, err
+	})
+	return resp, err
+}
+
+func (l *faultyLease) TimeToLive(ctx context.Context, id clientv3.LeaseID, opts ...clientv3.LeaseOption) (resp *clientv3.LeaseTimeToLiveResponse, err error) {
+	err = l.f.around(ctx, call{kind: "ttl"}, func() (bool, error) {
+		resp, err = l.Lease.TimeToLive(ctx, id, opts...)
+		return false, err
+	})
+	return resp, err
+}
+
+type faultyWatcher struct {
+	clientv3.Watcher
+	f *faults
+}
+
+func (w *faultyWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) (ch clientv3.WatchChan) {
+	err := w.f.around(ctx, call{kind: "watch"}, func() (bool, error) {
+		ch = w.Watcher.Watch(ctx, key, opts...)
+		return false, nil
+	})
+	if err != nil {
+		broken := make(chan clientv3.WatchResponse)
+		close(broken)
+		return broken
+	}
+	return ch
+}
+
+// A counter counts the calls of a faulty client, and those that wrote.
+type counter struct{ calls, writes atomic.Int64 }
+
+func (n *counter) after(_ context.Context, c call, err error) error {
+	n.calls.Add(1)
+	if c.wrote {
+		n.writes.Add(1)
+	}
+	return err
+}

@@ -1,0 +1,248 @@
+package locker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/keyspace"
+)
+
+// A Hold is a lock that is held. Its methods may be called from several
+// goroutines.
+type Hold struct {
+	claim   *claim
+	token   Token
+	maxHeld time.Duration // 0: without limit
+	since   time.Time
+	outer   *Hold           // the hold under whose context this one was acquired
+	caller  context.Context // of the acquire, with what hooks added
+	trail   trail           // what the hooks' HoldStart returned
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu      sync.Mutex
+	cause   error           // why it ended; nil while held
+	settled <-chan struct{} // closed when an unconfirmed release is settled; nil if confirmed
+}
+
+type holdKey struct{}
+
+// HoldFrom returns the innermost hold whose context, or whose function's
+// context, ctx is or descends from. The hold may have ended.
+func HoldFrom(ctx context.Context) (*Hold, bool) {
+	h, ok := ctx.Value(holdKey{}).(*Hold)
+	return h, ok
+}
+
+func newHold(hs hooks, ctx context.Context, c *claim, maxHeld, waited time.Duration) *Hold {
+	h := &Hold{claim: c, token: tokenOf(c.rev), maxHeld: maxHeld, since: time.Now()}
+	h.outer, _ = HoldFrom(ctx)
+	h.trail = hs.holdStart(ctx, HoldStartData{Key: c.key, Token: h.token, Waited: waited})
+	h.caller = h.trail.last(ctx)
+	h.ctx, h.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(h.caller), holdKey{}, h))
+	return h
+}
+
+// heldBy reports whether ctx descends from a live hold of the lock that l
+// means by key.
+func (l *Locker) heldBy(ctx context.Context, key keyspace.Key) bool {
+	h, _ := HoldFrom(ctx)
+	for ; h != nil; h = h.outer {
+		if h.claim.key == key && h.claim.l.root == l.root && h.claim.l.client == l.client && h.Err() == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Key returns the lock's key.
+func (h *Hold) Key() keyspace.Key { return h.claim.key }
+
+// Token returns the fencing token: greater than that of every earlier hold of
+// this lock, in any process.
+func (h *Hold) Token() Token { return h.token }
+
+// Context returns a context that is done when the hold ends for any reason.
+// context.Cause gives the reason: ErrReleased, ErrMaxHeld, ErrClosed or a
+// *LostError. It carries the values of the acquire's context, and neither its
+// deadline nor its cancellation.
+func (h *Hold) Context() context.Context { return h.ctx }
+
+// Err returns nil while the lock is held, and otherwise the cause of
+// Context. It consults the clocks, so it is right even when the process was
+// paused and nothing else had time to run.
+func (h *Hold) Err() error {
+	h.mu.Lock()
+	cause := h.cause
+	h.mu.Unlock()
+	if cause == nil && h.claim.lease.remaining() <= 0 {
+		return &LostError{Reason: Deadline, Token: h.token}
+	}
+	return cause
+}
+
+// Remaining returns how long the lock stays held if etcd is not heard of any
+// more. It is 0 when the hold has ended.
+func (h *Hold) Remaining() time.Duration {
+	if h.Err() != nil {
+		return 0
+	}
+	return max(0, h.claim.lease.remaining())
+}
+
+// Fence returns a comparison for the If of an etcd transaction of your own:
+// the transaction fails once the lock is lost or released.
+func (h *Hold) Fence() clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(h.claim.name), "=", h.claim.rev)
+}
+
+// Release ends the hold and frees the lock. It works under a context that is
+// done already, and waits for etcd's answer until half a second after the end
+// of ctx, and 5 seconds at most.
+//
+// If etcd does not answer in that time, Release returns an error that matches
+// etcd's or the context's, and goes on trying in the background until the lock
+// is free or its lease has ended. If the hold ended earlier for another reason,
+// Release returns that reason. Releasing again is safe and returns nil, unless
+// the lock is still not known to be free. Release of a nil Hold does nothing.
+func (h *Hold) Release(ctx context.Context) error {
+	if h == nil {
+		return nil
+	}
+	if err := h.release(ctx); err != nil {
+		return &Error{Op: "release", Key: h.Key().String(), Err: err}
+	}
+	return nil
+}
+
+func (h *Hold) release(ctx context.Context) error {
+	if h.end(ErrReleased) {
+		h.ended()
+		return h.free(ctx)
+	}
+	h.mu.Lock()
+	cause, settled := h.cause, h.settled
+	h.mu.Unlock()
+	if !errors.Is(cause, ErrReleased) {
+		return cause
+	}
+	if settled == nil {
+		return nil
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return h.unconfirmed(ctx.Err())
+	}
+}
+
+// free deletes the lock's key after the hold has ended. The lane opens when
+// that is settled.
+func (h *Hold) free(ctx context.Context) error {
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	c := h.claim
+	deleted, err := c.remove(ctx)
+	switch {
+	case err != nil:
+		settled := c.settle(err)
+		h.mu.Lock()
+		h.settled = settled
+		h.mu.Unlock()
+		return h.unconfirmed(err)
+	case !deleted && !c.l.closing():
+		why := LeaseExpired
+		if !c.lease.expired(ctx) {
+			why = c.history(ctx)
+		}
+		lost := &LostError{Reason: why, Token: h.token}
+		h.mu.Lock()
+		h.cause = lost
+		h.mu.Unlock()
+		c.done()
+		return lost
+	}
+	c.done()
+	return nil
+}
+
+// unsettled reports whether a release is not confirmed yet.
+func (h *Hold) unsettled() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	select {
+	case <-h.settled:
+		return false
+	default:
+		return h.settled != nil
+	}
+}
+
+func (h *Hold) unconfirmed(err error) error {
+	return fmt.Errorf("not confirmed, free in %v at the latest: %w", h.claim.lease.ttl, err)
+}
+
+// end ends the hold and reports whether this call did: then the caller must
+// call ended, and see to the claim.
+func (h *Hold) end(cause error) bool {
+	h.mu.Lock()
+	first := h.cause == nil
+	if first {
+		h.cause = cause
+	}
+	h.mu.Unlock()
+	if first {
+		h.cancel(cause)
+	}
+	return first
+}
+
+// ended tells the hooks, and forgets the hold.
+func (h *Hold) ended() {
+	l := h.claim.l
+	l.forget(h)
+	l.hooks.holdEnd(h.trail, HoldEndData{
+		Key:   h.Key(),
+		Token: h.token,
+		Held:  time.Since(h.since),
+		Cause: context.Cause(h.ctx),
+	})
+}
+
+// Run calls fn and releases the lock when fn returns, panics or calls
+// runtime.Goexit; ctx need not be alive for that.
+//
+// The context of fn has the values and the cancellation of the context that
+// the lock was acquired with. It is also done when the hold ends, and its
+// cause says why.
+//
+// Run returns the error of fn, as it is. If the hold ended while fn ran, or
+// the release was not confirmed, it returns an *Error that matches that reason
+// and, if there was one, the error of fn.
+func (h *Hold) Run(fn func(ctx context.Context, h *Hold) error) (err error) {
+	ctx, cancel := either(context.WithValue(h.caller, holdKey{}, h), h.ctx)
+	defer func() {
+		defer cancel()
+		released := h.release(h.caller)
+		if released == nil {
+			return
+		}
+		if err != nil {
+			released = fmt.Errorf("%w; the function: %w", released, err)
+		}
+		err = &Error{Op: "run", Key: h.Key().String(), Err: released}
+	}()
+	if fn == nil {
+		return &Error{Op: "run", Key: h.Key().String(), Err: invalid("nil function")}
+	}
+	return fn(ctx, h)
+}

@@ -1,0 +1,204 @@
+package locker
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// A lease is one lease in etcd, shared by all locks of a Locker with one TTL,
+// with the goroutine that keeps it. When it ends, for whatever reason, so do
+// all holds and waits under it.
+//
+// Its deadline counts from before the last answered request was sent, so it
+// lies before the moment at which etcd lets the lease expire, however long the
+// answer took and however late this process reads it.
+type lease struct {
+	l       *Locker
+	seconds int64         // the TTL that was asked for
+	ready   chan struct{} // closed when granted, or failed with err
+	err     error         // why it could not be granted
+
+	// ends when the lease does, with the cause; waits ends also when the
+	// Locker takes no more acquires.
+	ctx, waits         context.Context
+	endLease, endWaits context.CancelCauseFunc
+
+	// set before ready is closed
+	id  clientv3.LeaseID
+	ttl time.Duration // as granted
+
+	mu       sync.Mutex
+	deadline instant
+
+	// guarded by Locker.mu
+	users    int       // claims that use it
+	idle     instant   // since when users is 0
+	lost     Reason    // 0 while it lives
+	suspects []suspect // looked for after each renewal
+}
+
+// margin is the part of a TTL by which the deadline comes early. It covers the
+// time to tell everyone, and clocks that run at different speeds.
+const margin = 10
+
+func newLease(l *Locker, seconds int64) *lease {
+	s := &lease{l: l, seconds: seconds, ready: make(chan struct{})}
+	s.ctx, s.endLease = context.WithCancelCause(l.ctx)
+	s.waits, s.endWaits = context.WithCancelCause(l.drain)
+	return s
+}
+
+// remaining returns how long the lease surely lives if nothing more is heard.
+func (s *lease) remaining() time.Duration {
+	s.mu.Lock()
+	d := s.deadline
+	s.mu.Unlock()
+	return d.until(s.l.now())
+}
+
+// extend records that a request sent at that time was answered with ttl.
+func (s *lease) extend(sent instant, ttl time.Duration) {
+	s.mu.Lock()
+	s.deadline = sent.add(ttl - ttl/margin)
+	s.mu.Unlock()
+}
+
+// fromSeconds is a TTL as etcd gives it, cut to some 70 years so that a
+// deadline does not overflow.
+func fromSeconds(s int64) time.Duration {
+	return time.Duration(min(s, math.MaxInt64/4/int64(time.Second))) * time.Second
+}
+
+// run grants the lease and keeps it until it ends.
+func (s *lease) run() {
+	err := s.grant()
+	if err != nil {
+		s.l.drop(s)
+		s.err = err
+	}
+	close(s.ready)
+	if err == nil {
+		s.keep()
+	}
+}
+
+func (s *lease) grant() error {
+	ctx, cancel := context.WithTimeoutCause(s.l.grants, patience, errSilent)
+	defer cancel()
+	sent := s.l.now()
+	resp, err := s.l.leaser.Grant(ctx, s.seconds)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	s.id, s.ttl = resp.ID, fromSeconds(resp.TTL)
+	s.extend(sent, s.ttl)
+	if resp.TTL != s.seconds {
+		s.l.log.Info("elock: etcd granted another TTL", "asked", s.seconds, "granted", resp.TTL)
+	}
+	return nil
+}
+
+func (s *lease) keep() {
+	var (
+		next    = s.l.now().add(s.ttl / 3) // when to renew
+		answer  = make(chan error, 1)
+		pending bool
+		failing bool
+		timer   = time.NewTimer(0)
+	)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-timer.C:
+		case err := <-answer:
+			pending = false
+			now := s.l.now()
+			switch {
+			case err == nil:
+				failing = false
+				next = now.add(s.ttl / 3)
+			case errors.Is(err, rpctypes.ErrLeaseNotFound):
+				s.lose(LeaseExpired)
+				return
+			default:
+				if !failing {
+					s.l.log.Warn("elock: lease not renewed, trying on", "lease", int64(s.id), "left", s.remaining(), "err", err)
+				}
+				failing = true
+				next = now.add(min(s.ttl/20, maxWake))
+			}
+		}
+		left := s.remaining()
+		if left <= 0 {
+			s.lose(Deadline)
+			return
+		}
+		now := s.l.now()
+		if !pending && next.until(now) <= 0 {
+			if s.l.retire(s) {
+				return
+			}
+			pending = true
+			s.l.spawn(func() { answer <- s.renew(failing) })
+		}
+		// Timers stand still while the machine sleeps: look at the clocks
+		// at least every second.
+		wake := min(left, maxWake)
+		if !pending {
+			wake = min(wake, next.until(now))
+		}
+		timer.Reset(wake)
+	}
+}
+
+// renew asks etcd to keep the lease alive. After a failure it first makes a
+// call for which etcd's client waits between its tries: KeepAliveOnce itself
+// spins for as long as connections are refused.
+func (s *lease) renew(failing bool) error {
+	timeout := min(s.ttl/3, maxWake)
+	if failing {
+		timeout = s.ttl / 3
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
+	defer cancel()
+	if failing {
+		if _, err := s.l.leaser.TimeToLive(ctx, s.id); err != nil {
+			return err
+		}
+	}
+	sent := s.l.now()
+	resp, err := s.l.leaser.KeepAliveOnce(ctx, s.id)
+	if err != nil {
+		return err
+	}
+	s.extend(sent, fromSeconds(resp.TTL))
+	s.l.catchSuspects(ctx, s)
+	return nil
+}
+
+// lose ends the lease and everything under it. Only the first call counts.
+func (s *lease) lose(why Reason) {
+	holds, ok := s.l.markLost(s, why)
+	if !ok {
+		return
+	}
+	s.stop(&LostError{Reason: why})
+	n := endAll(holds, func(h *Hold) error { return &LostError{Reason: why, Token: h.token} })
+	s.l.log.Warn("elock: lease lost", "lease", int64(s.id), "reason", why.String(), "holds", n, "owner", s.l.owner)
+}
+
+func (s *lease) stop(cause error) {
+	s.endWaits(cause)
+	s.endLease(cause)
+}

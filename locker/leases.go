@@ -1,0 +1,157 @@
+package locker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// use returns the lease for a TTL, granting it first if there is none. The
+// caller must call unuse.
+func (l *Locker) use(ctx context.Context, seconds int64) (*lease, error) {
+	l.mu.Lock()
+	if l.closed || l.drain.Err() != nil {
+		l.mu.Unlock()
+		return nil, ErrClosed
+	}
+	s := l.leases[seconds]
+	if s == nil {
+		s = newLease(l, seconds)
+		l.leases[seconds] = s
+		l.goroutines.Go(s.run)
+	}
+	s.users++
+	l.mu.Unlock()
+
+	var err error
+	select {
+	case <-s.ready:
+		err = s.err
+	case <-ctx.Done():
+		err = ctxError(ctx)
+	case <-l.drain.Done():
+		err = ErrClosed
+	}
+	if err != nil {
+		l.unuse(s)
+		return nil, err
+	}
+	return s, nil
+}
+
+func (l *Locker) unuse(s *lease) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.users--; s.users == 0 {
+		s.idle = l.now()
+	}
+}
+
+// drop makes the next acquire get another lease.
+func (l *Locker) drop(s *lease) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dropLocked(s)
+}
+
+func (l *Locker) dropLocked(s *lease) {
+	if l.leases[s.seconds] == s {
+		delete(l.leases, s.seconds)
+	}
+}
+
+// markLost records that s ended. It returns the holds under it, and false if
+// that was recorded before or the Locker is closed.
+func (l *Locker) markLost(s *lease, why Reason) (holds []*Hold, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.lost != 0 || l.closed {
+		return nil, false
+	}
+	s.lost = why
+	l.dropLocked(s)
+	if why == Deadline {
+		l.strayLocked(s)
+	}
+	for _, h := range l.holds {
+		if h.claim.lease == s {
+			holds = append(holds, h)
+		}
+	}
+	return holds, true
+}
+
+// retire ends s if nobody has used it for a whole TTL.
+func (l *Locker) retire(s *lease) bool {
+	l.mu.Lock()
+	idle := s.users == 0 && s.idle.add(s.ttl).until(l.now()) <= 0
+	if idle {
+		l.dropLocked(s)
+	}
+	l.mu.Unlock()
+	if !idle {
+		return false
+	}
+	s.stop(nil)
+	ctx, cancel := detached(l.ctx)
+	defer cancel()
+	if err := l.revokeLease(ctx, s.id); err != nil {
+		l.stray(s)
+	}
+	return true
+}
+
+// stray remembers a lease for Close, and forgets those that expired long ago.
+func (l *Locker) stray(s *lease) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.strayLocked(s)
+}
+
+func (l *Locker) strayLocked(s *lease) {
+	l.strays = slices.DeleteFunc(l.strays, func(s *lease) bool { return s.remaining() < -s.ttl })
+	l.strays = append(l.strays, s)
+}
+
+// revoke revokes all leases, and returns those that may have outlived it, with
+// the reason for one of them.
+func (l *Locker) revoke(ctx context.Context) (left []clientv3.LeaseID, err error) {
+	l.mu.Lock()
+	all := l.strays
+	for _, s := range l.leases {
+		all = append(all, s)
+	}
+	l.strays = nil
+	clear(l.leases)
+	l.mu.Unlock()
+
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, s := range all {
+		wg.Go(func() { errs[i] = l.revokeLease(ctx, s.id) })
+	}
+	wg.Wait()
+	for i, e := range errs {
+		if e != nil {
+			err = e
+			left = append(left, all[i].id)
+			l.stray(all[i])
+		}
+	}
+	return left, err
+}
+
+func (l *Locker) revokeLease(ctx context.Context, id clientv3.LeaseID) error {
+	_, err := l.leaser.Revoke(ctx, id)
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		return nil
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return err
+}

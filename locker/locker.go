@@ -1,0 +1,223 @@
+package locker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/keyspace"
+)
+
+// A Locker takes locks in etcd, keeps them, watches them and releases them. A
+// process needs one. Its methods may be called from several goroutines.
+type Locker struct {
+	config
+	err     error // of New: every call returns it
+	client  *clientv3.Client
+	kv      clientv3.KV
+	leaser  clientv3.Lease
+	watcher clientv3.Watcher
+	root    string         // the directory of all queues
+	now     func() instant // reads the clocks
+
+	lanes   lanes
+	nonce   atomic.Uint64
+	tenants tenants // of the classic calls
+
+	// drain ends when no more acquires are taken, ctx when the Locker does,
+	// and grants when Close no longer waits for a lease that is on its way.
+	drain, ctx, grants                context.Context
+	stopAcquires, stopAll, stopGrants context.CancelCauseFunc
+
+	goroutines sync.WaitGroup // started under mu while the Locker is not closed
+	wake       chan struct{}  // tells the sentry of young holds
+	closeOnce  sync.Mutex     // held by Close
+
+	mu     sync.Mutex // never held over a callback, a hook or a call to etcd
+	closed bool
+	holds  map[string]*Hold // by the name of their claim
+	young  []*Hold          // not yet seen by the sentry
+	leases map[int64]*lease // in use, by the TTL that was asked for
+	strays []*lease         // given up, but perhaps alive in etcd
+}
+
+// New returns a Locker that uses the KV, Lease and Watcher of client, which it
+// never closes. It sends nothing to etcd.
+//
+// If an option or the client is bad, New returns the error and a Locker whose
+// every call returns that error too.
+func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
+	c := newConfig(opts)
+	switch {
+	case client == nil:
+		c.fail(invalid("nil client"))
+	case client.KV == nil || client.Lease == nil || client.Watcher == nil:
+		c.fail(invalid("client without KV, Lease or Watcher"))
+	}
+	if c.err != nil {
+		err := &Error{Op: "new", Err: c.err}
+		return &Locker{err: err}, err
+	}
+	l := &Locker{
+		config:  c,
+		client:  client,
+		kv:      client.KV,
+		leaser:  client.Lease,
+		watcher: client.Watcher,
+		root:    strings.TrimSuffix(keyspace.MustParse("x").Path(c.prefix), "x/"),
+		now:     readClocks,
+		wake:    make(chan struct{}, 1),
+		holds:   make(map[string]*Hold),
+		leases:  make(map[int64]*lease),
+	}
+	l.drain, l.stopAcquires = context.WithCancelCause(context.Background())
+	l.ctx, l.stopAll = context.WithCancelCause(context.Background())
+	l.grants, l.stopGrants = context.WithCancelCause(context.Background())
+	l.spawn(l.monitor)
+	l.spawn(l.sentry)
+	return l, nil
+}
+
+// check returns why the Locker takes no calls, if so.
+func (l *Locker) check() error {
+	if l.err != nil {
+		return l.err
+	}
+	if l.closing() {
+		return ErrClosed
+	}
+	return nil
+}
+
+func (l *Locker) closing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// spawn runs f on a goroutine that Close waits for. It reports false, and does
+// nothing, once the Locker is closed.
+func (l *Locker) spawn(f func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.goroutines.Go(f)
+	return true
+}
+
+// add makes h known, or returns why it cannot be held.
+func (l *Locker) add(h *Hold) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch s := h.claim.lease; {
+	case l.drain.Err() != nil:
+		return ErrClosed
+	case s.lost != 0:
+		return &LostError{Reason: s.lost, Token: h.token}
+	}
+	l.holds[h.claim.name] = h
+	l.young = append(l.young, h)
+	if len(l.young) == 1 {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+func (l *Locker) forget(h *Hold) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.holds[h.claim.name] == h {
+		delete(l.holds, h.claim.name)
+	}
+}
+
+// held returns the holds for which keep is true.
+func (l *Locker) held(keep func(*Hold) bool) []*Hold {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var hs []*Hold
+	for _, h := range l.holds {
+		if keep(h) {
+			hs = append(hs, h)
+		}
+	}
+	return hs
+}
+
+// endAll ends holds for one cause. It first tells all of them, and then does
+// what may take time.
+func endAll(holds []*Hold, cause func(*Hold) error) (ended int) {
+	mine := holds[:0]
+	for _, h := range holds {
+		if h.end(cause(h)) {
+			mine = append(mine, h)
+		}
+	}
+	for _, h := range mine {
+		h.ended()
+		h.claim.done()
+	}
+	return len(mine)
+}
+
+// Shutdown refuses new acquires, ends those that wait with ErrClosed, waits
+// until every hold is released, and then does what Close does. If ctx ends
+// first it returns the context's error: the holds go on, acquires stay
+// refused, and Close may still be called.
+func (l *Locker) Shutdown(ctx context.Context) error {
+	if err := l.check(); err != nil {
+		return &Error{Op: "shutdown", Err: err}
+	}
+	l.stopAcquires(ErrClosed)
+	select {
+	case <-l.lanes.drained():
+		return l.Close()
+	case <-ctx.Done():
+		return &Error{Op: "shutdown", Err: ctxError(ctx)}
+	}
+}
+
+// Close ends every wait and every hold now, with ErrClosed, revokes the
+// Locker's leases, and with them deletes all its keys. It does not wait for
+// functions that run under a lock: see Shutdown. The client stays open.
+//
+// Close returns within 3 seconds or so when etcd cannot be reached, with an
+// error that says which leases it left to expire. It may be repeated, and then
+// tries again to revoke those.
+func (l *Locker) Close() error {
+	if l.err != nil {
+		return &Error{Op: "close", Err: l.err}
+	}
+	l.closeOnce.Lock()
+	defer l.closeOnce.Unlock()
+
+	l.stopAcquires(ErrClosed)
+	l.mu.Lock()
+	l.closed = true
+	l.young = nil
+	l.mu.Unlock()
+	endAll(l.held(func(*Hold) bool { return true }), func(*Hold) error { return ErrClosed })
+
+	ctx, cancel := context.WithTimeoutCause(context.Background(), closePatience, errSilent)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { l.stopGrants(ErrClosed) })
+	l.stopAll(ErrClosed)
+	l.goroutines.Wait()
+	stop()
+	l.stopGrants(ErrClosed)
+
+	left, err := l.revoke(ctx)
+	if len(left) > 0 {
+		return &Error{Op: "close", Err: fmt.Errorf("leases %x left to expire: %w", left, err)}
+	}
+	return nil
+}

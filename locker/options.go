@@ -1,0 +1,240 @@
+package locker
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/phpgao/elock/keyspace"
+)
+
+// Defaults of the options.
+const (
+	DefaultPrefix       = "elock"
+	DefaultTTL          = 15 * time.Second
+	DefaultMaxHeldTime  = time.Hour
+	DefaultMonitorTicks = time.Minute
+)
+
+// maxTTL is the longest lease that etcd grants, in seconds.
+const maxTTL = 9_000_000_000
+
+// An Option configures a Locker. A bad one makes New fail with
+// ErrInvalidOption or ErrInvalidTTL.
+type Option func(*config)
+
+type config struct {
+	prefix       string
+	ttl          time.Duration
+	maxHeld      time.Duration
+	monitorTicks time.Duration
+	onTimeout    func(key string, held time.Duration)
+	onSuccess    func(key string)
+	sleepMin     time.Duration
+	sleepMax     time.Duration
+	hooks        hooks
+	log          *slog.Logger
+	owner        string
+	err          error // the first bad option
+}
+
+func newConfig(opts []Option) config {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	c := config{
+		prefix:       DefaultPrefix,
+		ttl:          DefaultTTL,
+		maxHeld:      DefaultMaxHeldTime,
+		monitorTicks: DefaultMonitorTicks,
+		log:          slog.Default(),
+		owner:        fmt.Sprintf("%s:%d", host, os.Getpid()),
+	}
+	for _, o := range opts {
+		if o == nil {
+			c.fail(invalid("nil Option"))
+			continue
+		}
+		o(&c)
+	}
+	return c
+}
+
+func (c *config) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+}
+
+// WithPrefix puts the locks under "/" + p + "/" in etcd. The default is
+// "elock". A prefix of several segments is written "a/b"; slashes around it do
+// not count. Two different prefixes never share a lock.
+func WithPrefix(p string) Option {
+	return func(c *config) {
+		p := strings.Trim(p, "/")
+		if _, err := keyspace.Parse(p); err != nil {
+			c.fail(fmt.Errorf("%w: prefix: %w", ErrInvalidOption, err))
+		}
+		c.prefix = p
+	}
+}
+
+// WithTTL sets how long a lock outlives a process that dies, unless an acquire
+// says otherwise. The default is 15s. It goes to etcd in whole seconds, rounded
+// up; etcd may grant more (its minimum is 2s by default), never less.
+func WithTTL(d time.Duration) Option {
+	return func(c *config) {
+		if _, err := wholeSeconds(d); err != nil {
+			c.fail(err)
+		}
+		c.ttl = d
+	}
+}
+
+// WithMaxHeldTime sets how long a lock may be held before the monitor releases
+// it. The default is 1h; 0 means without limit.
+func WithMaxHeldTime(d time.Duration) Option {
+	return func(c *config) {
+		if d < 0 {
+			c.fail(invalid("maximum held time %v is negative", d))
+		}
+		c.maxHeld = d
+	}
+}
+
+// WithMonitorTicks sets how often the monitor looks for locks that are held
+// too long. The default is 1m.
+func WithMonitorTicks(d time.Duration) Option {
+	return func(c *config) {
+		if d <= 0 {
+			c.fail(invalid("monitor tick %v is not positive", d))
+		}
+		c.monitorTicks = d
+	}
+}
+
+// WithTimeoutCallback has f called once for each lock that the monitor
+// released, with the lock's name and the time it was held. It runs on a
+// goroutine of its own, which Close does not wait for; its panic is logged.
+func WithTimeoutCallback(f func(key string, held time.Duration)) Option {
+	return func(c *config) { c.onTimeout = f }
+}
+
+// WithSuccessCallback has f called after each acquire, with the lock's name,
+// on the goroutine that acquired it. If f panics, the lock is released and the
+// panic goes on.
+func WithSuccessCallback(f func(key string)) Option {
+	return func(c *config) { c.onSuccess = f }
+}
+
+// WithRandomSleep makes RunInLock, RunFuncInLock and RunJobInLock sleep for a
+// random time between min and max after the lock is acquired and before the
+// function runs. The end of the caller's context ends the sleep, and the
+// function does not run. Swapped bounds are put in order.
+func WithRandomSleep(min, max time.Duration) Option {
+	return func(c *config) {
+		if min < 0 || max < 0 {
+			c.fail(invalid("random sleep between %v and %v is negative", min, max))
+		}
+		if min > max {
+			min, max = max, min
+		}
+		c.sleepMin, c.sleepMax = min, max
+	}
+}
+
+// WithHook adds hooks that watch every acquire, hold and timeout.
+func WithHook(h ...Hook) Option {
+	return func(c *config) {
+		for _, h := range h {
+			if h == nil {
+				c.fail(invalid("nil Hook"))
+				continue
+			}
+			c.hooks = append(c.hooks, h)
+		}
+	}
+}
+
+// WithLogger sets where events in the background are logged: a renewal that
+// fails, a release that is retried, a lost lock, a callback's panic. Nothing is
+// logged while all is well. The default is slog.Default().
+func WithLogger(l *slog.Logger) Option {
+	return func(c *config) {
+		if l == nil {
+			c.fail(invalid("nil Logger"))
+		}
+		c.log = l
+	}
+}
+
+// WithOwner sets the name under which others see this process in Inspect and
+// in hooks. The default is the host's name and the process id: "host:pid".
+func WithOwner(name string) Option {
+	return func(c *config) {
+		if name == "" || len(name) > maxOwner {
+			c.fail(invalid("owner name of %d bytes; want 1 to %d", len(name), maxOwner))
+		}
+		c.owner = name
+	}
+}
+
+// maxOwner keeps the record in the lock's key small.
+const maxOwner = 1024
+
+// An AcquireOption configures one acquire.
+type AcquireOption func(*request)
+
+// request is what one acquire asks for.
+type request struct {
+	ttl     time.Duration
+	seconds int64 // ttl as it goes to etcd
+	maxHeld time.Duration
+	err     error // the first bad option
+}
+
+// TTL is WithTTL for one acquire. Locks with the same TTL share a lease.
+func TTL(d time.Duration) AcquireOption {
+	return func(r *request) { r.ttl = d }
+}
+
+// MaxHeld is WithMaxHeldTime for one acquire: 0 means without limit.
+func MaxHeld(d time.Duration) AcquireOption {
+	return func(r *request) {
+		if d < 0 {
+			r.err = invalid("maximum held time %v is negative", d)
+		}
+		r.maxHeld = d
+	}
+}
+
+func (c *config) request(opts []AcquireOption) (request, error) {
+	r := request{ttl: c.ttl, maxHeld: c.maxHeld}
+	for _, o := range opts {
+		if o == nil {
+			return r, invalid("nil AcquireOption")
+		}
+		o(&r)
+	}
+	if r.err != nil {
+		return r, r.err
+	}
+	var err error
+	r.seconds, err = wholeSeconds(r.ttl)
+	return r, err
+}
+
+// wholeSeconds rounds a TTL up to what etcd takes.
+func wholeSeconds(ttl time.Duration) (int64, error) {
+	if ttl <= 0 {
+		return 0, fmt.Errorf("%w: %v is not positive", ErrInvalidTTL, ttl)
+	}
+	s := int64((ttl-1)/time.Second) + 1
+	if s > maxTTL {
+		return 0, fmt.Errorf("%w: %v is above etcd's maximum of %d s", ErrInvalidTTL, ttl, int64(maxTTL))
+	}
+	return s, nil
+}

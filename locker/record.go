@@ -1,0 +1,66 @@
+package locker
+
+import (
+	"encoding/json"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+)
+
+// A Queue is who holds a lock and who waits for it, in the order of arrival.
+type Queue struct {
+	Holders []Owner
+	Waiters []Owner
+}
+
+// An Owner is one process's entry in the queue of a lock.
+type Owner struct {
+	Name        string            // as given by WithOwner
+	Token       Token             // of its hold, or the one that its hold will have; 0 before it reached etcd
+	Shared      bool              // for readers
+	Foreign     bool              // not written by this package: only Token is known
+	Since       time.Time         // when it began to wait, by its own clock
+	Annotations map[string]string // what its hooks tell
+}
+
+// A record is the value of a lock's key.
+type record struct {
+	Version     int               `json:"elock"`
+	Owner       string            `json:"owner"`
+	Mode        string            `json:"mode"`
+	Since       time.Time         `json:"since"`
+	Nonce       uint64            `json:"nonce"` // tells apart the values that one key had under one lease
+	Evicted     bool              `json:"evicted,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+const (
+	recordVersion = 1
+	exclusive     = "exclusive"
+	shared        = "shared"
+)
+
+func (r record) encode() string {
+	data, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // strings and numbers only
+	}
+	return string(data)
+}
+
+// parseRecord reports whether value was written by this package.
+func parseRecord(value []byte) (r record, ok bool) {
+	err := json.Unmarshal(value, &r)
+	return r, err == nil && r.Version >= recordVersion
+}
+
+func ownerOf(kv *mvccpb.KeyValue) Owner {
+	o := Owner{Token: tokenOf(kv.CreateRevision)}
+	r, ok := parseRecord(kv.Value)
+	if !ok {
+		o.Foreign = true
+		return o
+	}
+	o.Name, o.Shared, o.Since, o.Annotations = r.Owner, r.Mode == shared, r.Since, r.Annotations
+	return o
+}

@@ -1,0 +1,226 @@
+package locker
+
+import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+const (
+	// watchAfter is the age at which a hold's key is watched. Most holds end
+	// before it.
+	watchAfter = time.Second
+	// maxWatches is how many holds are watched one by one. A Locker with more
+	// old holds than that watches all its directory: one stream then costs
+	// less than very many.
+	maxWatches = 8
+	// checkBatch is how many keys are looked up in one transaction; etcd
+	// allows 128 by default.
+	checkBatch = 100
+)
+
+// sentry notices when somebody deletes the key of a hold.
+func (l *Locker) sentry() {
+	var (
+		aging   []*Hold // young at the last tick
+		single  []*Hold // with a watch each
+		crowd   []*Hold // under the watch of the directory
+		endWide context.CancelFunc
+		tick    = time.NewTicker(watchAfter)
+	)
+	tick.Stop()
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.ctx.Done():
+			if endWide != nil {
+				endWide()
+			}
+			return
+		case <-l.wake:
+			tick.Reset(watchAfter)
+			continue
+		case <-tick.C:
+		}
+		old := live(aging)
+		aging, single, crowd = l.takeYoung(), live(single), live(crowd)
+		for len(old) > 0 && len(single) < maxWatches && len(crowd) == 0 {
+			h := old[0]
+			single, old = append(single, h), old[1:]
+			l.spawn(func() { l.follow(h.ctx, h.claim.name, func() []*Hold { return []*Hold{h} }) })
+		}
+		if len(old) > 0 {
+			crowd = append(crowd, old...)
+			if endWide == nil {
+				var ctx context.Context
+				ctx, endWide = context.WithCancel(l.ctx)
+				l.spawn(func() {
+					l.follow(ctx, l.root, func() []*Hold { return l.held(func(*Hold) bool { return true }) }, clientv3.WithPrefix())
+				})
+			}
+			l.verify(l.ctx, old)
+		}
+		if len(crowd) == 0 && endWide != nil {
+			endWide()
+			endWide = nil
+		}
+		if len(aging)+len(single)+len(crowd) == 0 {
+			tick.Stop()
+		}
+	}
+}
+
+func (l *Locker) takeYoung() []*Hold {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	hs := l.young
+	l.young = nil
+	return hs
+}
+
+func live(hs []*Hold) []*Hold {
+	var alive []*Hold
+	for _, h := range hs {
+		if h.ctx.Err() == nil {
+			alive = append(alive, h)
+		}
+	}
+	return alive
+}
+
+// follow watches a key, or what opts make of it, until ctx is done, and ends
+// the holds whose keys are deleted. Once the watch is in place it verifies
+// those that holds returns, for what happened before.
+func (l *Locker) follow(ctx context.Context, key string, holds func() []*Hold, opts ...clientv3.OpOption) {
+	opts = append(opts, clientv3.WithCreatedNotify(), clientv3.WithFilterPut(), clientv3.WithPrevKV())
+	for wait := retryPause; ctx.Err() == nil; wait = pause(ctx, wait) {
+		round, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), watchRound)
+		for resp := range l.watcher.Watch(round, key, opts...) {
+			if resp.Created {
+				wait = retryPause
+				l.verify(round, holds())
+			}
+			l.deleted(round, resp.Events)
+		}
+		cancel()
+	}
+}
+
+// deleted ends the holds whose keys the events say are deleted.
+func (l *Locker) deleted(ctx context.Context, events []*clientv3.Event) {
+	var gone []*Hold
+	for _, ev := range events {
+		l.mu.Lock()
+		h := l.holds[string(ev.Kv.Key)]
+		l.mu.Unlock()
+		switch {
+		case h == nil || ev.Kv.ModRevision < h.claim.rev:
+		case evicted(ev):
+			h.lose(Evicted)
+		default:
+			gone = append(gone, h)
+		}
+	}
+	l.gone(ctx, gone, func(*claim) Reason { return KeyDeleted })
+}
+
+// verify ends those of holds whose keys are not there any more.
+func (l *Locker) verify(ctx context.Context, holds []*Hold) {
+	for wait := retryPause; len(holds) > 0 && ctx.Err() == nil; {
+		batch := holds[:min(len(holds), checkBatch)]
+		missing, err := l.missing(ctx, batch)
+		if err != nil {
+			wait = pause(ctx, wait)
+			holds = live(holds)
+			continue
+		}
+		why := func(c *claim) Reason { return c.history(ctx) }
+		if len(missing) > maxWatches {
+			why = func(*claim) Reason { return KeyDeleted } // tell them soon
+		}
+		l.gone(ctx, missing, why)
+		holds = holds[len(batch):]
+	}
+}
+
+// missing returns those of holds whose keys are not there any more.
+func (l *Locker) missing(ctx context.Context, holds []*Hold) (missing []*Hold, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ops := make([]clientv3.Op, len(holds))
+	for i, h := range holds {
+		ops[i] = clientv3.OpGet(h.claim.name, clientv3.WithKeysOnly())
+	}
+	resp, err := l.kv.Txn(ctx).Then(ops...).Commit()
+	if err != nil {
+		return nil, err
+	}
+	for i, h := range holds {
+		kvs := resp.Responses[i].GetResponseRange().Kvs
+		if len(kvs) == 0 || kvs[0].CreateRevision != h.claim.rev {
+			missing = append(missing, h)
+		}
+	}
+	return missing, nil
+}
+
+// gone ends holds whose keys are deleted. why tells the reason unless the
+// lease is gone with them.
+func (l *Locker) gone(ctx context.Context, holds []*Hold, why func(*claim) Reason) {
+	asked := make(map[*lease]bool)
+	for _, h := range holds {
+		s := h.claim.lease
+		if !asked[s] && s.expired(ctx) {
+			s.lose(LeaseExpired) // and all holds under it
+		}
+		asked[s] = true
+		if h.ctx.Err() == nil {
+			h.lose(why(h.claim))
+		}
+	}
+}
+
+// lose ends a hold whose key is gone.
+func (h *Hold) lose(why Reason) {
+	if !h.end(&LostError{Reason: why, Token: h.token}) {
+		return
+	}
+	h.ended()
+	l := h.claim.l
+	l.log.Warn("elock: lock lost", "key", h.Key().String(), "reason", why.String(), "owner", l.owner)
+	h.claim.done()
+}
+
+// expired reports whether etcd says that the lease is gone.
+func (s *lease) expired(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	resp, err := s.l.leaser.TimeToLive(ctx, s.id)
+	return err == nil && resp.TTL <= 0
+}
+
+// history finds out how the entry of c was deleted in the past.
+func (c *claim) history(ctx context.Context) Reason {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	past := c.l.watcher.Watch(ctx, c.name, clientv3.WithRev(c.rev+1), clientv3.WithFilterPut(), clientv3.WithPrevKV())
+	for resp := range past {
+		for _, ev := range resp.Events {
+			if evicted(ev) {
+				return Evicted
+			}
+			return KeyDeleted
+		}
+	}
+	return KeyDeleted
+}
+
+// evicted reports whether it was Evict that deleted a key: the last value says.
+func evicted(ev *clientv3.Event) bool {
+	if ev.PrevKv == nil {
+		return false
+	}
+	r, ok := parseRecord(ev.PrevKv.Value)
+	return ok && r.Evicted
+}

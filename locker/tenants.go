@@ -1,0 +1,77 @@
+package locker
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/phpgao/elock/keyspace"
+)
+
+// tenants are the holds of Lock, by key, until their Unlock.
+type tenants struct {
+	mu sync.Mutex
+	m  map[keyspace.Key]tenancy
+}
+
+// A tenancy is what the next calls of Unlock for a key are about. A hold that
+// ended early waits for its own Unlock, which would otherwise free the lock of
+// whoever locked the key after it.
+type tenancy struct {
+	past    *Hold // ended early; its Unlock is still to come
+	present *Hold
+}
+
+// enter records a new hold.
+func (t *tenants) enter(h *Hold) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.m == nil {
+		t.m = make(map[keyspace.Key]tenancy)
+	}
+	y := t.m[h.Key()]
+	if y.present != nil && !errors.Is(y.present.Err(), ErrReleased) {
+		y.past = y.present
+	}
+	y.present = h
+	t.m[h.Key()] = y
+}
+
+// leave returns the hold that an Unlock of k is for, or nil.
+func (t *tenants) leave(k keyspace.Key) *Hold {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	y := t.m[k]
+	if h := y.past; h != nil {
+		t.m[k] = tenancy{present: y.present}
+		return h
+	}
+	delete(t.m, k)
+	return y.present
+}
+
+// restore takes back a hold whose release is not confirmed, for another Unlock.
+func (t *tenants) restore(h *Hold) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.m[h.Key()].present == nil {
+		t.m[h.Key()] = tenancy{present: h}
+	}
+}
+
+// forgetAfter is how long a hold that nobody unlocks is remembered.
+const forgetAfter = 24 * time.Hour
+
+// sweep forgets holds that ended, began long ago, and were never unlocked.
+func (t *tenants) sweep() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	stale := func(h *Hold) bool {
+		return h == nil || h.Err() != nil && time.Since(h.since) > forgetAfter
+	}
+	for k, y := range t.m {
+		if stale(y.past) && stale(y.present) {
+			delete(t.m, k)
+		}
+	}
+}
