@@ -12,6 +12,7 @@ import (
 // left over. An option that ignores one says why in a comment.
 func Main(m *testing.M, leaks ...goleak.Option) {
 	code := m.Run()
+	stopToxiproxy()
 	if err := stopShared(); err != nil {
 		fmt.Fprintln(os.Stderr, "etcdtest:", err)
 		code = max(code, 1)
