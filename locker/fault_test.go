@@ -2,6 +2,8 @@ package locker_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync/atomic"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -9,15 +11,16 @@ import (
 
 // A call is one request that a faulty client sends.
 type call struct {
-	kind  string // "acquire", "try", "delete", "read", "get", "grant", "revoke", "renew", "ttl" or "watch"
+	kind  string // "acquire", "try", "mark", "delete", "read", "get", "grant", "revoke", "renew", "ttl" or "watch"
 	wrote bool   // after it: etcd changed something
 }
 
-// faults watches and breaks what a client sends. Both functions may be nil and
+// faults watches and breaks what a client sends. The functions may be nil and
 // may block; they run on the goroutine that makes the call.
 type faults struct {
 	before func(ctx context.Context, c call) error            // an error is returned instead of sending
 	after  func(ctx context.Context, c call, err error) error // its error is returned instead of the answer
+	late   func(c call) (gate <-chan struct{})                // a transaction fails at once, and commits when gate is closed
 }
 
 func (f *faults) around(ctx context.Context, c call, send func() (wrote bool, err error)) error {
@@ -57,30 +60,35 @@ func (kv *faultyKV) Get(ctx context.Context, key string, opts ...clientv3.OpOpti
 }
 
 func (kv *faultyKV) Txn(ctx context.Context) clientv3.Txn {
-	return &faultyTxn{Txn: kv.KV.Txn(ctx), ctx: ctx, f: kv.f, c: call{kind: "read"}}
+	return &faultyTxn{kv: kv.KV, ctx: ctx, f: kv.f, c: call{kind: "read"}}
 }
 
 type faultyTxn struct {
-	clientv3.Txn
-	ctx context.Context
-	f   *faults
-	c   call
+	kv   clientv3.KV
+	ctx  context.Context
+	f    *faults
+	c    call
+	cmps []clientv3.Cmp
+	thens,
+	elses []clientv3.Op
 }
 
 func (t *faultyTxn) If(cs ...clientv3.Cmp) clientv3.Txn {
-	t.Txn = t.Txn.If(cs...)
+	t.cmps = cs
 	return t
 }
 
 func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
-	t.Txn = t.Txn.Then(ops...)
+	t.thens = ops
 	for _, op := range ops {
 		switch {
 		case op.IsDelete():
 			t.c.kind = "delete"
 		case op.IsPut() && len(ops) > 1:
 			t.c.kind = "acquire"
-		case op.IsPut() && t.c.kind == "read":
+		case op.IsPut() && len(op.ValueBytes()) > 0 && strings.Contains(string(op.ValueBytes()), `"evicted":true`):
+			t.c.kind = "mark"
+		case op.IsPut():
 			t.c.kind = "try"
 		}
 	}
@@ -88,13 +96,26 @@ func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
 }
 
 func (t *faultyTxn) Else(ops ...clientv3.Op) clientv3.Txn {
-	t.Txn = t.Txn.Else(ops...)
+	t.elses = ops
 	return t
 }
 
+func (t *faultyTxn) commit(ctx context.Context) (*clientv3.TxnResponse, error) {
+	return t.kv.Txn(ctx).If(t.cmps...).Then(t.thens...).Else(t.elses...).Commit()
+}
+
 func (t *faultyTxn) Commit() (resp *clientv3.TxnResponse, err error) {
+	if t.f.late != nil {
+		if gate := t.f.late(t.c); gate != nil {
+			go func() {
+				<-gate
+				_, _ = t.commit(context.Background())
+			}()
+			return nil, errLate
+		}
+	}
 	err = t.f.around(t.ctx, t.c, func() (bool, error) {
-		resp, err = t.Txn.Commit()
+		resp, err = t.commit(t.ctx)
 		return err == nil && resp.Succeeded && t.c.kind != "read", err
 	})
 	if err != nil {
@@ -102,6 +123,8 @@ func (t *faultyTxn) Commit() (resp *clientv3.TxnResponse, err error) {
 	}
 	return resp, err
 }
+
+var errLate = errors.New("test: given up, committed later")
 
 type faultyLease struct {
 	clientv3.Lease

@@ -13,34 +13,47 @@ import (
 // use returns the lease for a TTL, granting it first if there is none. The
 // caller must call unuse.
 func (l *Locker) use(ctx context.Context, seconds int64) (*lease, error) {
-	l.mu.Lock()
-	if l.closed || l.drain.Err() != nil {
-		l.mu.Unlock()
-		return nil, ErrClosed
+	for {
+		s, fresh, err := l.lease(seconds)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-s.ready:
+			err = s.err
+		case <-ctx.Done():
+			err = ctxError(ctx)
+		case <-l.drain.Done():
+			err = ErrClosed
+		}
+		if err == nil {
+			return s, nil
+		}
+		l.unuse(s)
+		if fresh || !errors.Is(err, errSilent) {
+			return nil, err
+		}
+		// It was asked for on behalf of somebody else, long ago: ask again.
 	}
-	s := l.leases[seconds]
+}
+
+// lease returns the lease for a TTL with one more user, and whether it was
+// asked for just now.
+func (l *Locker) lease(seconds int64) (s *lease, fresh bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.drain.Err() != nil {
+		return nil, false, ErrClosed
+	}
+	s = l.leases[seconds]
 	if s == nil {
+		fresh = true
 		s = newLease(l, seconds)
 		l.leases[seconds] = s
 		l.goroutines.Go(s.run)
 	}
 	s.users++
-	l.mu.Unlock()
-
-	var err error
-	select {
-	case <-s.ready:
-		err = s.err
-	case <-ctx.Done():
-		err = ctxError(ctx)
-	case <-l.drain.Done():
-		err = ErrClosed
-	}
-	if err != nil {
-		l.unuse(s)
-		return nil, err
-	}
-	return s, nil
+	return s, fresh, nil
 }
 
 func (l *Locker) unuse(s *lease) {
