@@ -14,7 +14,7 @@ import (
 )
 
 // Build returns the path of the executable of the nested module internal/etcdtest/<name>. It is built into Go's build
-// cache, from where later calls take it in a moment; the first build takes about a minute and says so on the terminal.
+// cache, from where later calls take it in a moment; the first build takes up to a minute and says so on the terminal.
 func Build(ctx context.Context, name string) (string, error) {
 	dir, err := moduleDir(name)
 	if err != nil {
@@ -75,7 +75,7 @@ func sayBuilding(name string) {
 		defer tty.Close()
 		out = tty
 	}
-	fmt.Fprintf(out, "elock: building %s for the first time, this takes about a minute\n", name)
+	fmt.Fprintf(out, "elock: building %s for the first time, this takes up to a minute\n", name)
 }
 
 // moduleDir finds the nested module beside this package: by this file's own path, or, under -trimpath, by looking for
