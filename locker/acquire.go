@@ -123,7 +123,7 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 		if ctx.Err() == nil && l.drain.Err() == nil && (s.ctx.Err() != nil || errors.Is(err, errDisplaced)) {
 			// The place in the queue is gone: go to its end.
 			l.log.Info("elock: lost the place in the queue, queueing again", "key", key.String(), "owner", l.owner, "err", err)
-			l.abandon(c)
+			l.unuse(s)
 			continue
 		}
 		switch {
@@ -143,20 +143,6 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 		case <-wait.C:
 		}
 		return nil, err
-	}
-}
-
-// abandon leaves behind a claim whose lease or key is gone, but keeps the lane.
-// If etcd knows the lease longer than this process may believe in it, the key
-// would stand in its own successor's way: so try once to delete it.
-func (l *Locker) abandon(c *claim) {
-	l.unuse(c.lease)
-	if c.sent && c.lease.ctx.Err() != nil {
-		l.spawn(func() {
-			ctx, cancel := detached(l.ctx)
-			defer cancel()
-			_, _ = c.remove(ctx) // else it ends with its lease
-		})
 	}
 }
 

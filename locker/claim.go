@@ -58,6 +58,10 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 	defer cancel()
 	ahead, n, err := c.enter(ctx, try)
 	for ahead != nil && err == nil {
+		if c.l.gaveUp(ahead) {
+			ahead, n, err = c.overtake(ctx, ahead, try)
+			continue
+		}
 		blocked(BlockedData{Key: c.key, By: ownerOf(ahead), Ahead: n})
 		if try {
 			return ErrLocked
@@ -70,6 +74,19 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 		err = context.Cause(ctx)
 	}
 	return err
+}
+
+// overtake removes an entry ahead that this Locker believes in no more, though
+// etcd still does, and returns what is ahead then.
+func (c *claim) overtake(ctx context.Context, ghost *mvccpb.KeyValue, try bool) (ahead *mvccpb.KeyValue, n int, err error) {
+	if _, err := c.l.deleteRevision(ctx, string(ghost.Key), ghost.CreateRevision); err != nil {
+		return nil, 0, err
+	}
+	if c.rev == 0 {
+		return c.enter(ctx, try)
+	}
+	ahead, err = c.look(ctx)
+	return ahead, 0, err
 }
 
 // enter joins the queue and returns the entry directly ahead, or nil if there

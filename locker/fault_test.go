@@ -11,8 +11,9 @@ import (
 
 // A call is one request that a faulty client sends.
 type call struct {
-	kind  string // "acquire", "try", "mark", "delete", "read", "get", "grant", "revoke", "renew", "ttl" or "watch"
-	wrote bool   // after it: etcd changed something
+	kind  string       // "acquire", "try", "mark", "delete", "read", "get", "grant", "revoke", "renew", "ttl" or "watch"
+	wrote bool         // after it: etcd changed something
+	again func() error // sends a transaction anew, as a late or doubled delivery would
 }
 
 // faults watches and breaks what a client sends. The functions may be nil and
@@ -105,6 +106,10 @@ func (t *faultyTxn) commit(ctx context.Context) (*clientv3.TxnResponse, error) {
 }
 
 func (t *faultyTxn) Commit() (resp *clientv3.TxnResponse, err error) {
+	t.c.again = func() error {
+		_, err := t.commit(context.Background())
+		return err
+	}
 	if t.f.late != nil {
 		if gate := t.f.late(t.c); gate != nil {
 			go func() {

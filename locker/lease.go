@@ -150,7 +150,7 @@ func (s *lease) keep() {
 				return
 			}
 			pending = true
-			s.l.spawn(func() { answer <- s.renew(failing) })
+			s.l.spawn(func() { answer <- s.renew() })
 		}
 		// Timers stand still while the machine sleeps: look at the clocks
 		// at least every second.
@@ -162,21 +162,11 @@ func (s *lease) keep() {
 	}
 }
 
-// renew asks etcd to keep the lease alive. After a failure it first makes a
-// call for which etcd's client waits between its tries: KeepAliveOnce itself
-// spins for as long as connections are refused.
-func (s *lease) renew(failing bool) error {
-	timeout := min(s.ttl/3, maxWake)
-	if failing {
-		timeout = s.ttl / 3
-	}
-	ctx, cancel := context.WithTimeout(s.ctx, timeout)
+// renew asks etcd to keep the lease alive. Two attempts that get no answer fit
+// between the time to renew and the deadline.
+func (s *lease) renew() error {
+	ctx, cancel := context.WithTimeout(s.ctx, s.ttl/4)
 	defer cancel()
-	if failing {
-		if _, err := s.l.leaser.TimeToLive(ctx, s.id); err != nil {
-			return err
-		}
-	}
 	sent := s.l.now()
 	resp, err := s.l.leaser.KeepAliveOnce(ctx, s.id)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -128,6 +129,13 @@ func (l *Locker) stray(s *lease) {
 func (l *Locker) strayLocked(s *lease) {
 	l.strays = slices.DeleteFunc(l.strays, func(s *lease) bool { return s.remaining() < -s.ttl })
 	l.strays = append(l.strays, s)
+}
+
+// gaveUp reports whether kv is under a lease that was given up.
+func (l *Locker) gaveUp(kv *mvccpb.KeyValue) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.strays, func(s *lease) bool { return int64(s.id) == kv.Lease })
 }
 
 // revoke revokes all leases, and returns those that may have outlived it, with

@@ -206,11 +206,11 @@ func (c *claim) history(ctx context.Context) Reason {
 	defer cancel()
 	past := c.l.watcher.Watch(ctx, c.name, clientv3.WithRev(c.rev+1), clientv3.WithFilterPut(), clientv3.WithPrevKV())
 	for resp := range past {
-		for _, ev := range resp.Events {
-			if evicted(ev) {
-				return Evicted
-			}
-			return KeyDeleted
+		if len(resp.Events) > 0 && evicted(resp.Events[0]) {
+			return Evicted
+		}
+		if len(resp.Events) > 0 || resp.Err() != nil {
+			break
 		}
 	}
 	return KeyDeleted

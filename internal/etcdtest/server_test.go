@@ -16,7 +16,8 @@ func TestTheSharedServerServes(t *testing.T) {
 }
 
 func TestTheSharedServerIsOneForAllTests(t *testing.T) {
-	if etcdtest.Start(t) != etcdtest.Start(t) {
+	first, second := etcdtest.Start(t), etcdtest.Start(t)
+	if first != second {
 		t.Error("two servers")
 	}
 }
