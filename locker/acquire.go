@@ -100,13 +100,16 @@ func (l *Locker) admit(ctx context.Context, key keyspace.Key, try bool, opts []A
 
 // enqueue gets the lane of key and then the lock.
 func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try bool, seconds int64, blocked func(BlockedData)) (*claim, error) {
-	if try {
-		if !l.lanes.tryEnter(key, who) {
-			return nil, ErrLocked
-		}
-	} else if err := l.lanes.enter(ctx, l.drain, key, who, func(by Owner, ahead int) {
+	behind := func(by Owner, ahead int) {
 		blocked(BlockedData{Key: key, By: by, Local: true, Ahead: ahead})
-	}); err != nil {
+	}
+	var err error
+	if try {
+		err = l.lanes.tryEnter(key, who, behind)
+	} else {
+		err = l.lanes.enter(ctx, l.drain, key, who, behind)
+	}
+	if err != nil {
 		return nil, err
 	}
 	for {

@@ -166,7 +166,9 @@ func (h *Hold) free(ctx context.Context) error {
 		}
 		lost := &LostError{Reason: why, Token: h.token}
 		h.mu.Lock()
-		h.cause = lost
+		if h.cause == ErrReleased {
+			h.cause = lost
+		}
 		h.mu.Unlock()
 		c.done()
 		return lost

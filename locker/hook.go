@@ -57,7 +57,7 @@ type AcquireEndData struct {
 // BlockedData describes what an acquire waits for.
 type BlockedData struct {
 	Key   keyspace.Key
-	By    Owner // the owner directly ahead in the queue
+	By    Owner // the owner directly ahead in the queue; of a try, the first in it
 	Local bool  // By is in this process, and the place in etcd's queue is not taken yet
 	Ahead int   // how many are ahead: in this process if Local, else in etcd; 0 if not known
 }

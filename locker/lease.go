@@ -62,11 +62,14 @@ func (s *lease) remaining() time.Duration {
 	return d.until(s.l.now())
 }
 
-// extend records that a request sent at that time was answered with ttl.
+// extend records that a request sent at that time was answered with ttl. A
+// deadline that has passed stays: somebody may have seen that it did.
 func (s *lease) extend(sent instant, ttl time.Duration) {
 	s.mu.Lock()
-	s.deadline = sent.add(ttl - ttl/margin)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if s.deadline.until(s.l.now()) > 0 {
+		s.deadline = sent.add(ttl - ttl/margin)
+	}
 }
 
 // fromSeconds is a TTL as etcd gives it, cut to some 70 years so that a
@@ -100,7 +103,7 @@ func (s *lease) grant() error {
 		return err
 	}
 	s.id, s.ttl = resp.ID, fromSeconds(resp.TTL)
-	s.extend(sent, s.ttl)
+	s.deadline = sent.add(s.ttl - s.ttl/margin)
 	if resp.TTL != s.seconds {
 		s.l.log.Info("elock: etcd granted another TTL", "asked", s.seconds, "granted", resp.TTL)
 	}

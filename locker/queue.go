@@ -26,14 +26,22 @@ type turn struct {
 	mine chan struct{} // closed when the lane has passed to this turn
 }
 
-// tryEnter takes the lane of key if it is free.
-func (q *lanes) tryEnter(key keyspace.Key, who Owner) bool {
+// tryEnter takes the lane of key if it is free. Otherwise it fails, and calls
+// blocked with the occupant and the number of those that are there.
+func (q *lanes) tryEnter(key keyspace.Key, who Owner, blocked func(Owner, int)) error {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.take(key, who)
+	if q.take(key, who) {
+		q.mu.Unlock()
+		return nil
+	}
+	l := q.m[key]
+	by, n := l.occupant, 1+l.waiters.Len()
+	q.mu.Unlock()
+	blocked(by, n)
+	return ErrLocked
 }
 
-// take is tryEnter for a caller that holds mu.
+// take occupies a free lane. The caller holds mu.
 func (q *lanes) take(key keyspace.Key, who Owner) bool {
 	if q.m[key] != nil {
 		return false

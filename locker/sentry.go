@@ -48,16 +48,14 @@ func (l *Locker) sentry() {
 		for len(old) > 0 && len(single) < maxWatches && len(crowd) == 0 {
 			h := old[0]
 			single, old = append(single, h), old[1:]
-			l.spawn(func() { l.follow(h.ctx, h.claim.name, func() []*Hold { return []*Hold{h} }) })
+			l.spawn(func() { l.followOne(h) })
 		}
 		if len(old) > 0 {
 			crowd = append(crowd, old...)
 			if endWide == nil {
 				var ctx context.Context
 				ctx, endWide = context.WithCancel(l.ctx)
-				l.spawn(func() {
-					l.follow(ctx, l.root, func() []*Hold { return l.held(func(*Hold) bool { return true }) }, clientv3.WithPrefix())
-				})
+				l.spawn(func() { l.followAll(ctx) })
 			}
 			l.verify(l.ctx, old)
 		}
@@ -87,6 +85,17 @@ func live(hs []*Hold) []*Hold {
 		}
 	}
 	return alive
+}
+
+func (l *Locker) followOne(h *Hold) {
+	ctx, cancel := either(l.ctx, h.ctx)
+	defer cancel()
+	l.follow(ctx, h.claim.name, func() []*Hold { return []*Hold{h} })
+}
+
+func (l *Locker) followAll(ctx context.Context) {
+	all := func() []*Hold { return l.held(func(*Hold) bool { return true }) }
+	l.follow(ctx, l.root, all, clientv3.WithPrefix())
 }
 
 // follow watches a key, or what opts make of it, until ctx is done, and ends
