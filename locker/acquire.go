@@ -28,8 +28,8 @@ func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireO
 }
 
 // TryAcquire is Acquire without the wait: it fails with ErrLocked if anybody
-// holds key or waits for it, here or elsewhere. Then it has written nothing to
-// etcd.
+// holds key or waits for it, here or elsewhere, or if this Locker has yet to
+// free it. Then it has written nothing to etcd.
 func (l *Locker) TryAcquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
 	h, err := l.acquire(ctx, key, true, opts)
 	if err != nil {

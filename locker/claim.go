@@ -79,7 +79,7 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 // overtake removes an entry ahead that this Locker believes in no more, though
 // etcd still does, and returns what is ahead then.
 func (c *claim) overtake(ctx context.Context, ghost *mvccpb.KeyValue, try bool) (ahead *mvccpb.KeyValue, n int, err error) {
-	if _, err := c.l.deleteRevision(ctx, string(ghost.Key), ghost.CreateRevision); err != nil {
+	if err := c.removeGhost(ctx, ghost); err != nil {
 		return nil, 0, err
 	}
 	if c.rev == 0 {
@@ -176,10 +176,19 @@ func (c *claim) putIfFree(ctx context.Context) (first *mvccpb.KeyValue, err erro
 // clear removes what an older claim of this process left under c's name: a
 // write that was given up and committed late.
 func (c *claim) clear(ctx context.Context, old *mvccpb.KeyValue) error {
-	if _, err := c.l.deleteRevision(ctx, c.name, old.CreateRevision); err != nil {
+	if err := c.removeGhost(ctx, old); err != nil {
 		return err
 	}
 	return errStale
+}
+
+// removeGhost deletes an entry of this Locker that no claim stands for any more.
+func (c *claim) removeGhost(ctx context.Context, ghost *mvccpb.KeyValue) error {
+	deleted, err := c.l.deleteRevision(ctx, string(ghost.Key), ghost.CreateRevision)
+	if deleted {
+		c.l.log.Info("elock: removed an entry left behind", "key", c.key.String(), "owner", c.l.owner)
+	}
+	return err
 }
 
 // find reports whether c's own write was committed.
