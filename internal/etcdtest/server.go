@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/namespace"
 	"go.uber.org/zap"
 
 	"github.com/phpgao/elock/internal/etcdtest/member"
@@ -72,15 +74,38 @@ var shared struct {
 // variable ELOCK_TEST_ENDPOINTS names (host:port, separated by commas). Tests must not stop it, and keep to a Prefix.
 func Start(tb testing.TB) *Server {
 	tb.Helper()
+	s, err := sharedServer()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// Dial returns a new client of what Start returns, for examples, which have no testing.TB. All that it reads and writes is in
+// a namespace of its own. The caller closes it.
+func Dial() (*clientv3.Client, error) {
+	s, err := sharedServer()
+	if err != nil {
+		return nil, err
+	}
+	client, err := dial(s.endpoints)
+	if err != nil {
+		return nil, err
+	}
+	space := fmt.Sprintf("example-%08x", rand.Uint32())
+	client.KV = namespace.NewKV(client.KV, space)
+	client.Lease = namespace.NewLease(client.Lease, space)
+	client.Watcher = namespace.NewWatcher(client.Watcher, space)
+	return client, nil
+}
+
+func sharedServer() (*Server, error) {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server == nil && shared.err == nil {
 		shared.server, shared.member, shared.err = startShared()
 	}
-	if shared.err != nil {
-		tb.Fatal(shared.err)
-	}
-	return shared.server
+	return shared.server, shared.err
 }
 
 func startShared() (*Server, *member.Member, error) {

@@ -1,7 +1,9 @@
 package etcdtest_test
 
 import (
+	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +21,34 @@ func TestTheSharedServerIsOneForAllTests(t *testing.T) {
 	first, second := etcdtest.Start(t), etcdtest.Start(t)
 	if first != second {
 		t.Error("two servers")
+	}
+}
+
+func TestADialledClientIsOfTheSharedServerInASpaceOfItsOwn(t *testing.T) {
+	server := etcdtest.Start(t)
+	for range 2 {
+		client, err := etcdtest.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if !slices.Equal(client.Endpoints(), server.Endpoints()) {
+			t.Errorf("endpoints %v, want %v", client.Endpoints(), server.Endpoints())
+		}
+		resp, err := client.Get(t.Context(), "/k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.Count != 0 {
+			t.Error("two clients share their keys")
+		}
+		if _, err := client.Put(t.Context(), "/k", "v"); err != nil {
+			t.Fatal(err)
+		}
+		defer client.Delete(context.Background(), "/k")
+	}
+	if n := count(t, server, "/k"); n != 0 {
+		t.Error("the key is outside of the client's space")
 	}
 }
 
