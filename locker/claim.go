@@ -56,10 +56,14 @@ func (l *Locker) newClaim(key keyspace.Key, s *lease, who Owner) *claim {
 func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData)) error {
 	ctx, cancel := either(ctx, c.lease.waits)
 	defer cancel()
-	ahead, n, err := c.enter(ctx, try)
+	// A write that is cancelled on its way may commit after it was looked for:
+	// so wait a little for its answer.
+	write, stop := linger(ctx)
+	defer stop()
+	ahead, n, err := c.enter(write, try)
 	for ahead != nil && err == nil {
 		if c.l.gaveUp(ahead) {
-			ahead, n, err = c.overtake(ctx, ahead, try)
+			ahead, n, err = c.overtake(write, ahead, try)
 			continue
 		}
 		blocked(BlockedData{Key: c.key, By: ownerOf(ahead), Ahead: n})
@@ -71,7 +75,9 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 	}
 	if err == nil && c.lease.remaining() <= 0 {
 		c.lease.lose(Deadline)
-		err = context.Cause(ctx)
+	}
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // as if it had come before the grant
 	}
 	return err
 }

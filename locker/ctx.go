@@ -32,12 +32,18 @@ func either(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// detached returns a context with the values of ctx that outlives it by grace,
-// and ends after patience.
-func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	d, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+// linger returns a context with the values of ctx that outlives it by grace.
+func linger(ctx context.Context) (context.Context, context.CancelFunc) {
+	l, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
-	return d, func() { stop(); cancel() }
+	return l, func() { stop(); cancel() }
+}
+
+// detached is linger with an end after patience.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	l, stop := linger(ctx)
+	d, cancel := context.WithTimeout(l, patience)
+	return d, func() { cancel(); stop() }
 }
 
 // ctxError returns the error of a context that is done, and its cause where
