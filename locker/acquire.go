@@ -139,7 +139,7 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 			c.done()
 			return nil, err
 		}
-		wait := time.NewTimer(grace)
+		wait := time.NewTimer(grace / 2)
 		defer wait.Stop()
 		select {
 		case <-c.settle(err):

@@ -58,7 +58,7 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 	defer cancel()
 	// A write that is cancelled on its way may commit after it was looked for:
 	// so wait a little for its answer.
-	write, stop := linger(ctx)
+	write, stop := linger(ctx, grace/2) // the clean-up gets the other half
 	defer stop()
 	ahead, n, err := c.enter(write, try)
 	for ahead != nil && err == nil {

@@ -32,16 +32,17 @@ func either(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// linger returns a context with the values of ctx that outlives it by grace.
-func linger(ctx context.Context) (context.Context, context.CancelFunc) {
+// linger returns a context with the values of ctx that outlives it by d.
+func linger(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	l, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
 	return l, func() { stop(); cancel() }
 }
 
-// detached is linger with an end after patience.
+// detached returns a context with the values of ctx that outlives it by grace,
+// and ends after patience.
 func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	l, stop := linger(ctx)
+	l, stop := linger(ctx, grace)
 	d, cancel := context.WithTimeout(l, patience)
 	return d, func() { cancel(); stop() }
 }
