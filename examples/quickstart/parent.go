@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/phpgao/elock/locker"
+)
+
+const (
+	killed     = "ada" // dies in the middle of a sale
+	evicted    = "ben" // loses its lock in the middle of a sale, after evictAfter
+	evictAfter = 2500 * time.Millisecond
+)
+
+// A parent starts the sellers, prints what they tell, and makes things go
+// wrong.
+type parent struct {
+	locker   *locker.Locker
+	args     []string // for all sellers
+	began    time.Time
+	events   chan event
+	senders  sync.WaitGroup // of events
+	sellers  map[string]process
+	ready    int
+	orphan   SKU                    // the item whose lock the killed seller held
+	reported map[SKU][]locker.Token // the sales
+}
+
+type process struct {
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+}
+
+func newParent(l *locker.Locker, args ...string) *parent {
+	return &parent{
+		locker:   l,
+		args:     args,
+		began:    time.Now(),
+		events:   make(chan event),
+		sellers:  make(map[string]process),
+		reported: make(map[SKU][]locker.Token),
+	}
+}
+
+// run starts the sellers and returns when all have ended. It stops them when
+// ctx is done, or one of them fails.
+func (p *parent) run(ctx context.Context) (failed error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, name := range []string{killed, evicted, "cleo", "dan"} {
+		if failed = p.start(ctx, name); failed != nil {
+			cancel()
+			break
+		}
+	}
+	go func() {
+		p.senders.Wait()
+		close(p.events)
+	}()
+	for e := range p.events {
+		if err := p.handle(ctx, e); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", e.Seller, err))
+			cancel()
+		}
+	}
+	return failed
+}
+
+// start runs this program again, as a seller. Once ctx is done it closes the
+// seller's standard input, which tells it to stop.
+func (p *parent) start(ctx context.Context, name string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, self, append(p.args, "-seller="+name)...)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Cancel, cmd.WaitDelay = stdin.Close, 5*time.Second
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.sellers[name] = process{cmd, stdin}
+	p.senders.Go(func() {
+		told := json.NewDecoder(stdout)
+		for {
+			var e event
+			if told.Decode(&e) != nil {
+				break
+			}
+			p.events <- e
+		}
+		p.events <- event{Seller: name, Kind: "ended", Err: cmd.Wait()}
+	})
+	return nil
+}
+
+func (p *parent) handle(ctx context.Context, e event) error {
+	switch e.Kind {
+	case "ready":
+		p.print(e, "process %d", p.sellers[e.Seller].cmd.Process.Pid)
+		if p.ready++; p.ready == len(p.sellers) {
+			for name := range p.sellers {
+				p.order(name) // open the shop
+			}
+		}
+	case "sold":
+		p.print(e, "token %-8d waited %4d ms, %d left", e.Token, e.Waited.Milliseconds(), e.Left)
+		p.reported[e.SKU] = append(p.reported[e.SKU], e.Token)
+		if e.Seller == killed {
+			p.order(killed)
+		}
+		if e.SKU == p.orphan { // the dead seller's lock has passed on
+			p.orphan = ""
+			p.order(evicted)
+		}
+	case "holds":
+		p.print(e, "token %-8d waited %4d ms, and the customer takes a minute to pay", e.Token, e.Waited.Milliseconds())
+		if e.Seller == killed {
+			p.orphan = e.SKU
+			p.print(event{Seller: killed, Kind: "KILLED", SKU: e.SKU}, "its lock is free when its lease ends")
+			return p.sellers[killed].cmd.Process.Kill()
+		}
+		time.AfterFunc(evictAfter, func() { p.evict(ctx, e) })
+	case "lost":
+		p.print(e, "token %-8d %s: it stops, and sells nothing", e.Token, e.Reason)
+	case "ended":
+		if e.Seller != killed && ctx.Err() == nil {
+			return e.Err
+		}
+	}
+	return nil
+}
+
+// order sends a line to a seller. It does not matter if the seller has ended.
+func (p *parent) order(name string) { io.WriteString(p.sellers[name].stdin, "\n") }
+
+// evict takes the lock of e from its holder, as an operator would.
+func (p *parent) evict(ctx context.Context, e event) {
+	if ctx.Err() != nil {
+		return
+	}
+	p.print(event{Seller: e.Seller, Kind: "EVICTED", SKU: e.SKU}, "the lock goes to the next in the queue")
+	if _, err := p.locker.Evict(ctx, stock.Key(e.SKU)); err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, "quickstart:", err)
+	}
+}
+
+func (p *parent) print(e event, format string, args ...any) {
+	fmt.Printf("%5.2fs  %-4s  %-7s  %-6s  %s\n",
+		time.Since(p.began).Seconds(), e.Seller, e.Kind, e.SKU, fmt.Sprintf(format, args...))
+}
+
+// books checks every item and prints what has become of it.
+func (p *parent) books(shop shop, items []Item) error {
+	var first, sold, left int
+	fmt.Println()
+	for _, item := range items {
+		now, err := shop.load(item.SKU)
+		if err == nil {
+			err = check(item, now, p.reported[item.SKU])
+		}
+		if err != nil {
+			return fmt.Errorf("check failed: %w", err)
+		}
+		fmt.Printf("%-6s  %d at first: %d in the ledger, %d reported as sold, %d left\n",
+			item.SKU, item.Stock, len(now.Ledger), len(p.reported[item.SKU]), now.Stock)
+		first, sold, left = first+item.Stock, sold+len(now.Ledger), left+now.Stock
+	}
+	fmt.Printf("check passed: of %d pieces, %d sold and %d left; nothing oversold, nothing lost\n", first, sold, left)
+	return nil
+}
