@@ -235,13 +235,15 @@ func (h *Hold) Run(fn func(ctx context.Context, h *Hold) error) (err error) {
 	defer func() {
 		defer cancel()
 		released := h.release(h.caller)
-		if released == nil {
+		switch {
+		case released == nil:
 			return
+		case err == nil:
+			err = released
+		case !errors.Is(err, released): // else fn says the same, as context.Cause does
+			err = fmt.Errorf("%w; the function: %w", released, err)
 		}
-		if err != nil {
-			released = fmt.Errorf("%w; the function: %w", released, err)
-		}
-		err = &Error{Op: "run", Key: h.Key().String(), Err: released}
+		err = &Error{Op: "run", Key: h.Key().String(), Err: err}
 	}()
 	if fn == nil {
 		return &Error{Op: "run", Key: h.Key().String(), Err: invalid("nil function")}
