@@ -100,8 +100,13 @@ func TestADeadlineCountsFromWhenTheRenewalWasSent(t *testing.T) {
 	var renewals atomic.Int64
 	a := newLocker(t, faulty(s.Client(t), &faults{
 		before: func(_ context.Context, c call) error {
-			if c.kind == "ttl" || c.kind == "renew" && renewals.Add(1) > 1 {
+			switch c.kind {
+			case "ttl", "watch":
 				return errNet
+			case "renew":
+				if renewals.Add(1) > 1 {
+					return errNet
+				}
 			}
 			return nil
 		},
