@@ -1,0 +1,165 @@
+package etcdsim_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/keyspace"
+	"github.com/phpgao/elock/locker"
+)
+
+var key = keyspace.MustParse("billing/account/42")
+
+// bubble runs f in virtual time with a cluster of its own.
+func bubble(t *testing.T, f func(t *testing.T, sim *etcdsim.Sim)) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := etcdsim.New(1)
+		t.Cleanup(sim.Close)
+		f(t, sim)
+	})
+}
+
+func newLocker(t *testing.T, c *etcdsim.Client) *locker.Locker {
+	t.Helper()
+	l, err := locker.New(c.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func TestALockIsHeldAndReleased(t *testing.T) {
+	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+		a, b := newLocker(t, sim.NewClient("a")), newLocker(t, sim.NewClient("b"))
+		h, err := a.Acquire(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.TryAcquire(t.Context(), key); !errors.Is(err, locker.ErrLocked) {
+			t.Errorf("a second owner: %v", err)
+		}
+		if err := h.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if _, err := b.TryAcquire(t.Context(), key); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAWaiterGetsTheLockWhenItIsReleased(t *testing.T) {
+	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+		a, b := newLocker(t, sim.NewClient("a")), newLocker(t, sim.NewClient("b"))
+		h, err := a.Acquire(t.Context(), key, locker.MaxHeld(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		time.AfterFunc(10*time.Hour, func() { h.Release(context.Background()) })
+		next, err := b.Acquire(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(start); waited != 10*time.Hour {
+			t.Errorf("waited %v", waited)
+		}
+		if next.Token() <= h.Token() {
+			t.Errorf("token %d after %d", next.Token(), h.Token())
+		}
+	})
+}
+
+func TestAnOwnerThatIsCutOffLosesTheLockBeforeTheNextGetsIt(t *testing.T) {
+	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+		away := sim.NewClient("a")
+		a, b := newLocker(t, away), newLocker(t, sim.NewClient("b"))
+		h, err := a.Acquire(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		away.Partition()
+		defer away.Heal()
+		start := time.Now()
+		if _, err := b.Acquire(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(start); waited > locker.DefaultTTL+time.Second {
+			t.Errorf("waited %v", waited)
+		}
+		if !errors.Is(h.Err(), locker.ErrLost) {
+			t.Errorf("the first still believes: %v", h.Err())
+		}
+	})
+}
+
+func TestAnEvictedOwnerLearnsOfIt(t *testing.T) {
+	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+		a, b := newLocker(t, sim.NewClient("a")), newLocker(t, sim.NewClient("b"))
+		h, err := a.Acquire(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if _, err := b.Evict(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		<-h.Context().Done()
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("it took %v", took)
+		}
+		var lost *locker.LostError
+		if !errors.As(h.Err(), &lost) || lost.Reason != locker.Evicted {
+			t.Errorf("lost: %v", h.Err())
+		}
+	})
+}
+
+func TestNothingIsLeftAfterClose(t *testing.T) {
+	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+		c := sim.NewClient("a")
+		l := newLocker(t, c)
+		if _, err := l.Acquire(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour / 2)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		keys, err := c.Get(t.Context(), "\x00", clientv3.WithFromKey())
+		if err != nil {
+			t.Fatal(err)
+		}
+		leases, err := c.Leases(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keys.Count != 0 || len(leases.Leases) != 0 {
+			t.Errorf("left: %v %v", keys.Kvs, leases.Leases)
+		}
+	})
+}
+
+func TestItWorksInRealTime(t *testing.T) {
+	sim := etcdsim.New(1)
+	t.Cleanup(sim.Close)
+	a, b := newLocker(t, sim.NewClient("a")), newLocker(t, sim.NewClient("b"))
+	for range 100 {
+		for _, l := range []*locker.Locker{a, b} {
+			h, err := l.Acquire(t.Context(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Release(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
