@@ -76,10 +76,14 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 	if err == nil && c.lease.remaining() <= 0 {
 		c.lease.lose(Deadline)
 	}
-	if err == nil && ctx.Err() != nil {
-		err = context.Cause(ctx) // as if it had come before the grant
+	if err != nil {
+		return err
 	}
-	return err
+	// An end that comes together with the grant comes before it.
+	if c.lease.waits.Err() != nil {
+		return context.Cause(c.lease.waits)
+	}
+	return context.Cause(ctx)
 }
 
 // overtake removes an entry ahead that this Locker believes in no more, though

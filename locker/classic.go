@@ -45,6 +45,10 @@ func (l *Locker) lock(ctx context.Context, key string, ttl int) (*Hold, error) {
 // If the lock had ended before, Unlock gives the reason, such as ErrMaxHeld or
 // a LostError, and touches nothing: not even when the key was locked again
 // meanwhile, here or elsewhere. So each Lock wants one Unlock.
+//
+// An Unlock that etcd does not answer goes on in the background. There is no
+// need to repeat it, and no sense once the key may have been locked again: a
+// name alone does not tell the two locks apart. A Hold does.
 func (l *Locker) Unlock(ctx context.Context, key string) error {
 	if err := l.unlock(ctx, key); err != nil {
 		return &Error{Op: "unlock", Key: key, Err: err}

@@ -99,6 +99,29 @@ func TestShutdownEndsWaitsLetsHoldsFinishAndThenCloses(t *testing.T) {
 	}
 }
 
+func TestALeaseThatIsGrantedWhileCloseGivesUpIsRevoked(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.StartOwn(t)
+	client := s.Client(t)
+	granted := make(chan struct{})
+	l := newLocker(t, faulty(client, &faults{after: func(ctx context.Context, c call, err error) error {
+		if c.kind == "grant" {
+			close(granted)
+			<-ctx.Done()
+		}
+		return err
+	}}), locker.WithTTL(time.Hour))
+	got := async(t, func() error { _, err := l.Acquire(context.Background(), key); return err })
+	receive(t, granted)
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	wantErr(t, got(), locker.ErrClosed)
+	if resp, err := client.Leases(t.Context()); err != nil || len(resp.Leases) != 0 {
+		t.Errorf("leases after Close: %v, %v", resp, err)
+	}
+}
+
 func TestCloseFromACallbackDoesNotHang(t *testing.T) {
 	t.Parallel()
 	_, _, client, prefix := newPair(t)

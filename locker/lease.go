@@ -96,10 +96,10 @@ func (s *lease) grant() error {
 	defer cancel()
 	sent := s.l.now()
 	resp, err := s.l.leaser.Grant(ctx, s.seconds)
-	if ctx.Err() != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	s.id, s.ttl = resp.ID, fromSeconds(resp.TTL)

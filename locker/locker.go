@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -209,10 +210,10 @@ func (l *Locker) Close() error {
 
 	ctx, cancel := context.WithTimeoutCause(context.Background(), closePatience, errSilent)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { l.stopGrants(ErrClosed) })
+	stop := time.AfterFunc(closePatience/2, func() { l.stopGrants(ErrClosed) })
 	l.stopAll(ErrClosed)
 	l.goroutines.Wait()
-	stop()
+	stop.Stop()
 	l.stopGrants(ErrClosed)
 
 	left, err := l.revoke(ctx)

@@ -211,7 +211,7 @@ func (s *lease) expired(ctx context.Context) bool {
 
 // history finds out how the entry of c was deleted in the past.
 func (c *claim) history(ctx context.Context) Reason {
-	ctx, cancel := context.WithTimeout(ctx, grace)
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), grace)
 	defer cancel()
 	past := c.l.watcher.Watch(ctx, c.name, clientv3.WithRev(c.rev+1), clientv3.WithFilterPut(), clientv3.WithPrevKV())
 	for resp := range past {
