@@ -1,0 +1,107 @@
+package guard_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/guard"
+	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/keyspace"
+	"github.com/phpgao/elock/locker"
+)
+
+// wait bounds what a test waits for; a test that passes never waits so long.
+const wait = 30 * time.Second
+
+var (
+	key     = keyspace.MustParse("space/key")
+	errMine = errors.New("mine")
+)
+
+// newPair returns the Lockers of two processes.
+func newPair(tb testing.TB, opts ...locker.Option) (a, b *locker.Locker) {
+	tb.Helper()
+	s := etcdtest.Start(tb)
+	prefix := locker.WithPrefix(s.Prefix(tb))
+	return newLocker(tb, s.Client(tb), append(opts, prefix)...), newLocker(tb, s.Client(tb), append(opts, prefix)...)
+}
+
+// newLocker returns a Locker that is quiet and closed when the test ends.
+func newLocker(tb testing.TB, client *clientv3.Client, opts ...locker.Option) *locker.Locker {
+	tb.Helper()
+	quiet := locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	l, err := locker.New(client, append([]locker.Option{quiet}, opts...)...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			tb.Errorf("Close: %v", err)
+		}
+	})
+	return l
+}
+
+// never is a Func that must not be called.
+func never(tb testing.TB) guard.Func[int] {
+	return func(context.Context, *locker.Hold) (int, error) {
+		tb.Error("the function ran")
+		return 0, nil
+	}
+}
+
+// occupy holds key with l until the test, or the returned function, ends it.
+func occupy(tb testing.TB, l *locker.Locker) (release func()) {
+	tb.Helper()
+	h, err := l.TryAcquire(context.Background(), key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return func() {
+		tb.Helper()
+		if err := h.Release(context.Background()); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// wantFree fails the test unless nobody holds key or waits for it.
+func wantFree(tb testing.TB, l *locker.Locker) {
+	tb.Helper()
+	occupy(tb, l)()
+}
+
+// wantLocked fails the test unless another process holds key.
+func wantLocked(tb testing.TB, l *locker.Locker) {
+	tb.Helper()
+	if h, err := l.TryAcquire(context.Background(), key); !errors.Is(err, locker.ErrLocked) {
+		_ = h.Release(context.Background())
+		tb.Errorf("got error %v, want %v", err, locker.ErrLocked)
+	}
+}
+
+func wantErr(tb testing.TB, err error, want ...error) {
+	tb.Helper()
+	for _, w := range want {
+		if !errors.Is(err, w) {
+			tb.Fatalf("got error %v, want %v", err, w)
+		}
+	}
+}
+
+func receive[T any](tb testing.TB, c <-chan T) T {
+	tb.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(wait):
+		tb.Fatal("waited too long")
+		panic("unreachable")
+	}
+}
