@@ -1,0 +1,110 @@
+package elock_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/keyspace"
+	"github.com/phpgao/elock/locker"
+)
+
+// What the README says of permissions: a user who may read and write under the
+// prefix can do everything, and elsewhere gets etcd's own error.
+func TestAUserWithReadAndWriteUnderThePrefixNeedsNoOtherPermission(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.StartOwn(t)
+	as := func(name string) func(*clientv3.Config) {
+		return func(c *clientv3.Config) { c.Username, c.Password = name, "secret" }
+	}
+	admin, ctx := etcd.Client(t), t.Context()
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(admin.UserAdd(ctx, "root", "secret"))
+	must(admin.RoleAdd(ctx, "root"))
+	must(admin.UserGrantRole(ctx, "root", "root"))
+	must(admin.UserAdd(ctx, "app", "secret"))
+	must(admin.RoleAdd(ctx, "locks"))
+	must(admin.RoleGrantPermission(ctx, "locks", "/elock/", clientv3.GetPrefixRangeEnd("/elock/"),
+		clientv3.PermissionType(clientv3.PermReadWrite)))
+	must(admin.UserGrantRole(ctx, "app", "locks"))
+	must(admin.AuthEnable(ctx))
+
+	open := func(opts ...locker.Option) *locker.Locker {
+		quiet := locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+		l, err := locker.New(etcd.Client(t, as("app")), append(opts, quiet)...)
+		must(l, err)
+		t.Cleanup(func() {
+			if err := l.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+		return l
+	}
+	a, b := open(locker.WithTTL(2*time.Second)), open()
+
+	// More than are watched one by one, and held until the leases are renewed.
+	space := keyspace.MustNew[int]("account")
+	var holds []*locker.Hold
+	for i := range 12 {
+		h, err := a.Acquire(ctx, space.Key(i))
+		must(h, err)
+		holds = append(holds, h)
+	}
+	if _, err := b.TryAcquire(ctx, space.Key(0)); !errors.Is(err, locker.ErrLocked) {
+		t.Fatalf("got error %v, want ErrLocked", err)
+	}
+	waited := make(chan error, 1)
+	go func() {
+		h, err := b.Acquire(ctx, space.Key(0))
+		waited <- errors.Join(err, h.Release(ctx))
+	}()
+	for {
+		q, err := b.Inspect(ctx, space.Key(0))
+		must(q, err)
+		if len(q.Waiters) == 1 {
+			break
+		}
+	}
+	must(b.Evict(ctx, space.Key(11)))
+	select {
+	case <-holds[11].Context().Done():
+		var lost *locker.LostError
+		if err := holds[11].Err(); !errors.As(err, &lost) || lost.Reason != locker.Evicted {
+			t.Errorf("got %v, want evicted", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("an evicted holder was not told")
+	}
+	for left := holds[0].Remaining(); holds[0].Remaining() <= left; left = holds[0].Remaining() {
+		time.Sleep(time.Millisecond) // until the lease is renewed
+	}
+	for _, h := range holds[:11] {
+		if err := h.Release(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+
+	elsewhere := open(locker.WithPrefix("other"))
+	for _, call := range []func(context.Context, keyspace.Key, ...locker.AcquireOption) (*locker.Hold, error){
+		elsewhere.Acquire, elsewhere.TryAcquire,
+	} {
+		if _, err := call(ctx, space.Key(0)); !errors.Is(err, rpctypes.ErrPermissionDenied) {
+			t.Errorf("got error %v, want etcd's", err)
+		}
+	}
+}
