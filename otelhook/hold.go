@@ -1,0 +1,82 @@
+package otelhook
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/phpgao/elock/locker"
+)
+
+// holding is the context of a hold.
+type holding struct {
+	context.Context
+	hook    *Hook
+	span    trace.Span
+	counted bool // among the holds
+}
+
+type holdingKey struct{ *Hook }
+
+func (d *holding) Value(key any) any {
+	if key == (holdingKey{d.hook}) {
+		return d
+	}
+	return d.Context.Value(key)
+}
+
+// HoldStart starts the span that follows the acquire's: beside it under the
+// caller's span. Without one it is the acquire's child, since only that puts
+// both into one trace.
+func (h *Hook) HoldStart(ctx context.Context, d locker.HoldStartData) context.Context {
+	parent := ctx
+	if a := h.acquiring(ctx); a != nil && a.caller.SpanContext().IsValid() {
+		parent = trace.ContextWithSpan(ctx, a.caller)
+	}
+	hold := &holding{hook: h}
+	hold.Context, hold.span = h.tracer.Start(parent, "elock.hold", h.internal...)
+	hold.counted = h.metrics.holdStarts(hold, d.Key.Space())
+	if hold.span.IsRecording() {
+		h.common(hold.span)
+		hold.span.SetAttributes(
+			keyKey.String(d.Key.String()), token(d.Token), modeKey.String(exclusive), seconds(waitKey, d.Waited))
+	}
+	return hold
+}
+
+// HoldEnd ends the hold's span.
+func (h *Hook) HoldEnd(ctx context.Context, d locker.HoldEndData) {
+	hold, _ := ctx.Value(holdingKey{h}).(*holding)
+	if hold == nil {
+		return
+	}
+	o := holdOutcome(d.Cause)
+	h.metrics.holdEnds(ctx, d.Key.Space(), o, d.Held, hold.counted)
+	if hold.span.IsRecording() {
+		conclude(hold.span, o, d.Cause)
+	}
+	hold.span.End()
+}
+
+// TimeoutStart starts a span around the monitor's release.
+func (h *Hook) TimeoutStart(ctx context.Context, d locker.TimeoutStartData) context.Context {
+	ctx, span := h.tracer.Start(ctx, "elock.timeout", h.internal...)
+	if span.IsRecording() {
+		h.common(span)
+		span.SetAttributes(
+			keyKey.String(d.Key.String()), token(d.Token), modeKey.String(exclusive),
+			seconds(heldKey, d.Held), seconds(limitKey, d.Limit))
+	}
+	return ctx
+}
+
+// TimeoutEnd ends the span of the monitor's release.
+func (h *Hook) TimeoutEnd(ctx context.Context, d locker.TimeoutEndData) {
+	o := timeoutOutcome(d.Err)
+	h.metrics.timedOut(ctx, d.Key.Space(), o)
+	span := trace.SpanFromContext(ctx)
+	if span.IsRecording() {
+		conclude(span, o, d.Err)
+	}
+	span.End()
+}
