@@ -3,6 +3,9 @@ package etcdsim_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +30,7 @@ func bubble(t *testing.T, f func(t *testing.T, sim *etcdsim.Sim)) {
 
 func newLocker(t *testing.T, c *etcdsim.Client) *locker.Locker {
 	t.Helper()
-	l, err := locker.New(c.Client)
+	l, err := locker.New(c.Client, locker.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,5 +164,75 @@ func TestItWorksInRealTime(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+func TestLocksStayExclusiveUnderFaults(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			sim := etcdsim.New(seed)
+			t.Cleanup(sim.Close)
+			sim.SetPlan(etcdsim.Faults{
+				MaxDelay:    100 * time.Millisecond,
+				LoseRequest: 0.05,
+				LoseAnswer:  0.05,
+				Late:        0.5,
+				MaxLate:     5 * time.Second,
+				Hang:        0.3,
+			}.Plan())
+			sim.SetLeaseClock(5)
+			var (
+				wg   sync.WaitGroup
+				mu   sync.Mutex
+				last locker.Token
+				held int
+			)
+			holder := make(map[*locker.Hold]bool)
+			rng := rand.New(rand.NewPCG(seed, 0))
+			for i := range 3 {
+				c := sim.NewClient(string(rune('a' + i)))
+				l := newLocker(t, c)
+				away := time.Duration(rng.Int64N(int64(time.Minute)))
+				wg.Go(func() {
+					time.Sleep(away)
+					c.Partition()
+					time.Sleep(30 * time.Second)
+					c.Heal()
+				})
+				wg.Go(func() {
+					for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
+						h, err := l.Acquire(t.Context(), key)
+						if err != nil {
+							continue
+						}
+						mu.Lock()
+						for other := range holder {
+							if other.Err() == nil && h.Err() == nil {
+								t.Errorf("seed %d: two holders", seed)
+							}
+						}
+						if h.Token() <= last {
+							t.Errorf("seed %d: token %d after %d", seed, h.Token(), last)
+						}
+						last = h.Token()
+						holder[h] = true
+						held++
+						mu.Unlock()
+						select {
+						case <-time.After(time.Second):
+						case <-h.Context().Done():
+						}
+						mu.Lock()
+						delete(holder, h)
+						mu.Unlock()
+						h.Release(t.Context())
+					}
+				})
+			}
+			wg.Wait()
+			if held < 3 {
+				t.Errorf("seed %d: only %d holds", seed, held)
+			}
+		})
 	}
 }

@@ -32,6 +32,9 @@ func (s *store) read(r *pb.RangeRequest, cur int64) (*pb.RangeResponse, error) {
 	if r.CountOnly {
 		return resp, nil
 	}
+	if limitsFirst(r) && int64(len(found)) > r.Limit {
+		found = found[:r.Limit+1]
+	}
 	found = slices.DeleteFunc(found, func(kv *mvccpb.KeyValue) bool { return outOfBounds(kv, r) })
 	order(found, r)
 	if r.Limit > 0 && int64(len(found)) > r.Limit {
@@ -45,6 +48,14 @@ func (s *store) read(r *pb.RangeRequest, cur int64) (*pb.RangeResponse, error) {
 	}
 	resp.Kvs = found
 	return resp, nil
+}
+
+// limitsFirst reports whether etcd takes the first keys, up to one more than the limit, before it sorts them. It does even
+// where it sorts by something else than the key, if no direction is asked for.
+func limitsFirst(r *pb.RangeRequest) bool {
+	byKey := r.SortOrder == pb.RangeRequest_NONE || r.SortTarget == pb.RangeRequest_KEY && r.SortOrder == pb.RangeRequest_ASCEND
+	bounds := r.MinModRevision | r.MaxModRevision | r.MinCreateRevision | r.MaxCreateRevision
+	return r.Limit > 0 && byKey && bounds == 0
 }
 
 func outOfBounds(kv *mvccpb.KeyValue, r *pb.RangeRequest) bool {
