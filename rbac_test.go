@@ -87,8 +87,13 @@ func TestAUserWithReadAndWriteUnderThePrefixNeedsNoOtherPermission(t *testing.T)
 	case <-time.After(30 * time.Second):
 		t.Error("an evicted holder was not told")
 	}
-	for left := holds[0].Remaining(); holds[0].Remaining() <= left; left = holds[0].Remaining() {
-		time.Sleep(time.Millisecond) // until the lease is renewed
+	for left, renewed := holds[0].Remaining(), false; !renewed; {
+		time.Sleep(time.Millisecond) // the period of a poll
+		if err := holds[0].Err(); err != nil {
+			t.Fatal(err)
+		}
+		now := holds[0].Remaining()
+		left, renewed = now, now > left
 	}
 	for _, h := range holds[:11] {
 		if err := h.Release(ctx); err != nil {
