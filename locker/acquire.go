@@ -18,7 +18,8 @@ import (
 //
 // The errors are those of ctx, ErrClosed, ErrDeadlock if ctx descends from a
 // hold of key, keyspace.ErrInvalid for the zero key, ErrInvalidTTL,
-// ErrInvalidOption, and those of etcd.
+// ErrInvalidOption, and those of etcd. If etcd does not grant a lease within 5
+// seconds, the error matches context.DeadlineExceeded.
 func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
 	h, err := l.acquire(ctx, key, false, opts)
 	if err != nil {
@@ -29,7 +30,7 @@ func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireO
 
 // TryAcquire is Acquire without the wait: it fails with ErrLocked if anybody
 // holds key or waits for it, here or elsewhere, or if this Locker has yet to
-// free it. Then it has written nothing to etcd.
+// free it. Then it has written no key.
 func (l *Locker) TryAcquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
 	h, err := l.acquire(ctx, key, true, opts)
 	if err != nil {
@@ -49,8 +50,8 @@ func (l *Locker) RunInLock(ctx context.Context, key keyspace.Key, fn func(ctx co
 		return err
 	}
 	return h.Run(func(ctx context.Context, h *Hold) error {
-		if err := l.sleep(ctx); err != nil {
-			return &Error{Op: "run", Key: key.String(), Err: err}
+		if err := l.sleep(ctx, h); err != nil {
+			return err
 		}
 		return fn(ctx, h)
 	})

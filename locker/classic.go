@@ -87,9 +87,9 @@ func (l *Locker) RunFuncInLock(ctx context.Context, key string, ttl int, fn func
 		return 0, &Error{Op: "run", Key: key, Err: err}
 	}
 	var ran time.Duration
-	err = h.Run(func(ctx context.Context, _ *Hold) error {
-		if err := l.sleep(ctx); err != nil {
-			return &Error{Op: "run", Key: key, Err: err}
+	err = h.Run(func(ctx context.Context, h *Hold) error {
+		if err := l.sleep(ctx, h); err != nil {
+			return err
 		}
 		began := time.Now()
 		defer func() { ran = time.Since(began) }()
@@ -107,13 +107,21 @@ func (l *Locker) RunJobInLock(ctx context.Context, key string, ttl int, job Job)
 	return l.RunFuncInLock(ctx, key, ttl, job.Run)
 }
 
-// sleep sleeps as WithRandomSleep says.
-func (l *Locker) sleep(ctx context.Context) error {
+// sleep sleeps as WithRandomSleep says. It fails when the hold ends meanwhile,
+// or ctx, under which the function would run.
+func (l *Locker) sleep(ctx context.Context, h *Hold) error {
 	if l.sleepMax > 0 {
-		pause(ctx, l.sleepMin+rand.N(l.sleepMax-l.sleepMin+1))
+		d := l.sleepMin
+		if l.sleepMin < l.sleepMax {
+			d += rand.N(l.sleepMax - l.sleepMin)
+		}
+		pause(ctx, d)
 	}
-	if ctx.Err() != nil {
-		return ctxError(ctx)
+	switch {
+	case h.ctx.Err() != nil:
+		return context.Cause(h.ctx)
+	case ctx.Err() != nil:
+		return &Error{Op: "run", Key: h.Key().String(), Err: ctxError(ctx)}
 	}
 	return nil
 }

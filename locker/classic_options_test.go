@@ -2,7 +2,9 @@ package locker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -229,9 +231,20 @@ func TestTheEndOfTheHoldEndsTheRandomSleep(t *testing.T) {
 			})
 			receive(t, held)
 			r.end(t, a, b)
-			wantErr(t, result(), r.want)
+			err := result()
+			wantErr(t, err, r.want)
+			if errors.Is(err, context.Canceled) {
+				t.Errorf("the caller cancelled nothing: %v", err)
+			}
 		})
 	}
+}
+
+func TestTheRandomSleepTakesAnyBounds(t *testing.T) {
+	t.Parallel()
+	a, _, _, _ := newPair(t, locker.WithRandomSleep(0, math.MaxInt64))
+	_, err := a.RunFuncInLock(brief(t), keyName, 15, func() { t.Error("the function ran") })
+	wantErr(t, err, context.DeadlineExceeded)
 }
 
 // All options at once, with everything that can happen to a lock.

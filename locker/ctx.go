@@ -23,7 +23,7 @@ const (
 )
 
 // errSilent is the cause when a wait ends by patience.
-var errSilent = errors.New("locker: etcd did not answer in time")
+var errSilent = fmt.Errorf("locker: etcd did not answer in time: %w", context.DeadlineExceeded)
 
 // either returns a context that ends with ctx, or with other and its cause.
 func either(ctx, other context.Context) (context.Context, context.CancelFunc) {

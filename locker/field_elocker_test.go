@@ -128,6 +128,20 @@ func TestALateUnlockSparesTheYoungerLock(t *testing.T) {
 		unlock(t, a, keyName)
 		wantErr(t, a.Unlock(t.Context(), keyName), locker.ErrNotHeld)
 	})
+	t.Run("of the same Locker, after two losses", func(t *testing.T) {
+		t.Parallel()
+		a, b, _, _ := newPair(t)
+		lock(t, a, keyName)
+		for range 2 {
+			evict(t, b)
+			untilLocked(t, a, keyName)
+		}
+		for range 2 {
+			wantLost(t, a.Unlock(t.Context(), keyName), locker.Evicted)
+			wantErr(t, b.Lock(t.Context(), keyName, 15), locker.ErrLocked)
+		}
+		unlock(t, a, keyName)
+	})
 	t.Run("of another process", func(t *testing.T) {
 		t.Parallel()
 		b, c, _, prefix := newPair(t)

@@ -96,8 +96,9 @@ func (h *Hold) Remaining() time.Duration {
 	return max(0, h.claim.lease.remaining())
 }
 
-// Fence returns a comparison for the If of an etcd transaction of your own:
-// the transaction fails once the lock is lost or released.
+// Fence returns a comparison for the If of an etcd transaction of your own. It
+// holds for as long as the lock's key is in etcd, and so never together with
+// that of another hold: a write under it cannot come after the next holder's.
 func (h *Hold) Fence() clientv3.Cmp {
 	return clientv3.Compare(clientv3.CreateRevision(h.claim.name), "=", h.claim.rev)
 }

@@ -36,7 +36,7 @@ type Locker struct {
 
 	goroutines sync.WaitGroup // started under mu while the Locker is not closed
 	wake       chan struct{}  // tells the sentry of young holds
-	closeOnce  sync.Mutex     // held by Close
+	closeTurn  chan struct{}  // full while a Close runs
 
 	mu     sync.Mutex // never held over a callback, a hook or a call to etcd
 	closed bool
@@ -64,16 +64,17 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 		return &Locker{err: err}, err
 	}
 	l := &Locker{
-		config:  c,
-		client:  client,
-		kv:      client.KV,
-		leaser:  client.Lease,
-		watcher: client.Watcher,
-		root:    strings.TrimSuffix(keyspace.MustParse("x").Path(c.prefix), "x/"),
-		now:     readClocks,
-		wake:    make(chan struct{}, 1),
-		holds:   make(map[string]*Hold),
-		leases:  make(map[int64]*lease),
+		config:    c,
+		client:    client,
+		kv:        client.KV,
+		leaser:    client.Lease,
+		watcher:   client.Watcher,
+		root:      strings.TrimSuffix(keyspace.MustParse("x").Path(c.prefix), "x/"),
+		now:       readClocks,
+		wake:      make(chan struct{}, 1),
+		closeTurn: make(chan struct{}, 1),
+		holds:     make(map[string]*Hold),
+		leases:    make(map[int64]*lease),
 	}
 	l.drain, l.stopAcquires = context.WithCancelCause(context.Background())
 	l.ctx, l.stopAll = context.WithCancelCause(context.Background())
@@ -198,8 +199,8 @@ func (l *Locker) Close() error {
 	if l.err != nil {
 		return &Error{Op: "close", Err: l.err}
 	}
-	l.closeOnce.Lock()
-	defer l.closeOnce.Unlock()
+	l.closeTurn <- struct{}{}
+	defer func() { <-l.closeTurn }()
 
 	l.stopAcquires(ErrClosed)
 	l.mu.Lock()

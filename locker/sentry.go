@@ -103,9 +103,14 @@ func (l *Locker) followAll(ctx context.Context) {
 // those that holds returns, for what happened before.
 func (l *Locker) follow(ctx context.Context, key string, holds func() []*Hold, opts ...clientv3.OpOption) {
 	opts = append(opts, clientv3.WithCreatedNotify(), clientv3.WithFilterPut(), clientv3.WithPrevKV())
+	logged := false
 	for wait := retryPause; ctx.Err() == nil; wait = pause(ctx, wait) {
 		round, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), watchRound)
 		for resp := range l.watcher.Watch(round, key, opts...) {
+			if err := resp.Err(); refused(err) && !logged {
+				l.log.Warn("elock: holds are not watched", "key", key, "owner", l.owner, "err", err)
+				logged = true
+			}
 			if resp.Created {
 				wait = retryPause
 				l.verify(round, holds())

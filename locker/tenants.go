@@ -2,6 +2,7 @@ package locker
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ type tenants struct {
 // ended early waits for its own Unlock, which would otherwise free the lock of
 // whoever locked the key after it.
 type tenancy struct {
-	past    *Hold // ended early; its Unlock is still to come
+	past    []*Hold // ended early; their Unlocks are still to come
 	present *Hold
 }
 
@@ -31,7 +32,7 @@ func (t *tenants) enter(h *Hold) {
 	}
 	y := t.m[h.Key()]
 	if y.present != nil && !errors.Is(y.present.Err(), ErrReleased) {
-		y.past = y.present
+		y.past = append(y.past, y.present)
 	}
 	y.present = h
 	t.m[h.Key()] = y
@@ -42,8 +43,10 @@ func (t *tenants) leave(k keyspace.Key) *Hold {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	y := t.m[k]
-	if h := y.past; h != nil {
-		t.m[k] = tenancy{present: y.present}
+	if len(y.past) > 0 {
+		h := y.past[0]
+		y.past = y.past[1:]
+		t.m[k] = y
 		return h
 	}
 	delete(t.m, k)
@@ -66,11 +69,14 @@ const forgetAfter = 24 * time.Hour
 func (t *tenants) sweep() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	stale := func(h *Hold) bool {
-		return h == nil || h.Err() != nil && time.Since(h.since) > forgetAfter
-	}
+	stale := func(h *Hold) bool { return h.Err() != nil && time.Since(h.since) > forgetAfter }
 	for k, y := range t.m {
-		if stale(y.past) && stale(y.present) {
+		y.past = slices.DeleteFunc(y.past, stale)
+		if y.present != nil && stale(y.present) {
+			y.present = nil
+		}
+		t.m[k] = y
+		if len(y.past) == 0 && y.present == nil {
 			delete(t.m, k)
 		}
 	}
