@@ -23,8 +23,8 @@ var (
 	errClosed        = status.Error(codes.Canceled, "grpc: the client connection is closing")
 )
 
-// minFailure is how long a call takes that fails: etcd's client repeats some at once, and virtual time must go on.
-const minFailure = time.Millisecond
+// minFailure is how long a failed call takes at least: etcd's client repeats some at once, and virtual time must go on.
+const minFailure = 10 * time.Millisecond
 
 // A Client is the etcd client of one process, on a network path of its own. Of the parts of a clientv3.Client it has KV,
 // Lease and Watcher.
@@ -34,8 +34,8 @@ type Client struct {
 	name string
 
 	mu      sync.Mutex
-	rng     *rand.Rand // for plan
-	plan    Plan       // nil for the Sim's
+	rngs    map[string]*rand.Rand // for plan, by method
+	plan    Plan                  // nil for the Sim's
 	cut     bool
 	pauses  int
 	open    chan struct{} // closed while messages pass
@@ -48,7 +48,7 @@ func (s *Sim) NewClient(name string) *Client {
 		Client: clientv3.NewCtxClient(s.ctx),
 		sim:    s,
 		name:   name,
-		rng:    s.rng(name),
+		rngs:   make(map[string]*rand.Rand),
 		open:   make(chan struct{}),
 	}
 	close(c.open)
@@ -106,8 +106,8 @@ func (t *transport) NewStream(ctx context.Context, _ *grpc.StreamDesc, method st
 func (c *Client) call(ctx context.Context, req proto.Message, f Fate) (proto.Message, error) {
 	arrival := time.Now().Add(f.Send)
 	if err := c.travel(ctx, f.Send); err != nil {
-		// What is on its way arrives even though its sender has given it up.
-		if left := time.Until(arrival); left > 0 && f.Lose != Request {
+		// What is on its way arrives even though its sender has given it up, unless the way is cut.
+		if left := time.Until(arrival); left > 0 && f.Lose != Request && c.passes() {
 			c.later(ctx, left, req)
 		}
 		return nil, err

@@ -32,7 +32,7 @@ func TestTheModelAnswersAsEtcdDoes(t *testing.T) {
 		p := newPair(rt, real.ActiveConnection(), fmt.Sprintf("%08d/", sequence), compacted)
 		defer func() { compacted = p.g.compacted }()
 		defer p.close()
-		for range rapid.IntRange(1, 60).Draw(rt, "length") {
+		for range 1 + p.g.below(60, "length") {
 			p.step()
 		}
 		p.compareWatches()
@@ -46,6 +46,8 @@ type pair struct {
 	sim   *etcdsim.Sim
 	sides [2]side
 	next  int64 // number of the next lease
+
+	farthest int64 // the last revision that a watch begins with
 }
 
 type side struct {
@@ -63,7 +65,7 @@ func newPair(t *rapid.T, real grpc.ClientConnInterface, prefix string, compacted
 	}
 	rev := start.Header.Revision
 	p := &pair{t: t, sim: etcdsim.NewAt(rev, compacted)}
-	p.g = &generator{T: t, prefix: prefix, rev: rev, compacted: compacted}
+	p.g = &generator{T: t, prefix: prefix, start: rev, rev: rev, compacted: compacted}
 	for i, conn := range []grpc.ClientConnInterface{real, p.sim.NewClient("model").Conn()} {
 		p.sides[i] = side{
 			kv:      pb.NewKVClient(conn),
@@ -90,7 +92,7 @@ func (p *pair) close() {
 }
 
 func (p *pair) step() {
-	switch kind := rapid.IntRange(0, 99).Draw(p.t, "step"); {
+	switch kind := p.g.below(100, "step"); {
 	case kind < 20:
 		r := p.g.put()
 		p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return s.kv.Put(ctx, r) })
@@ -126,13 +128,13 @@ func (p *pair) step() {
 	case kind < 98:
 		p.watch(p.g.watch())
 	default:
-		p.cancelWatch(rapid.Int64Range(1, 5).Draw(p.t, "watch"))
+		p.cancelWatch(1 + int64(p.g.below(5, "watch")))
 	}
 }
 
 // grant asks for a lease with an id that both sides are told. Short ones could end before the sequence does.
 func (p *pair) grant() {
-	ttl := rapid.SampledFrom([]int64{-1, 0, 1, 60, 600, 3600, 9_000_000_000, 9_000_000_001}).Draw(p.t, "ttl")
+	ttl := pick(p.g, []int64{-1, 0, 1, 60, 600, 3600, 9_000_000_000, 9_000_000_001}, "ttl")
 	r := &pb.LeaseGrantRequest{ID: p.g.rev<<20 + p.next, TTL: ttl}
 	p.next++
 	if n := len(p.g.leases); n > 0 && p.g.oneIn(5, "again") {

@@ -5,6 +5,9 @@
 // hold back messages. All time comes from the Go clock, and everything waits on channels and timers, so that inside a
 // testing/synctest bubble hours pass at once; it works outside of one too.
 //
+// Without faults no message takes time, and the scheduler alone orders those of one moment; with random delays, it is the
+// seed that does. Unlike in a client with a connection, a failed read is not repeated before the caller hears of it.
+//
 // A member's disk, elections and quorum are not modelled, only what clients see of them. Roles and users, the cluster and
 // maintenance calls, streamed ranges, periodic progress notices, fragments of large events, and size limits are left out.
 package etcdsim

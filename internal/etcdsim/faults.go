@@ -35,8 +35,8 @@ const (
 	Answer       // after etcd has carried it out
 )
 
-// A Plan decides on calls. It may be called from several goroutines, with a source of chance that is of one client and
-// guarded. It must not call the Sim, and must not wait.
+// A Plan decides on calls. It may be called from several goroutines, with a source of chance that is one client's for
+// one method, and guarded. It must not call the Sim, and must not wait.
 type Plan func(call Call, rng *rand.Rand) Fate
 
 // Faults are random fates. The probabilities are between 0 and 1, for each call and each message of a stream.
@@ -100,7 +100,13 @@ func (c *Client) fate(call Call) Fate {
 	if plan == nil {
 		return Fate{}
 	}
-	return plan(call, c.rng)
+	// One source for each method: calls of different kinds at one moment come in any order.
+	rng := c.rngs[call.Method]
+	if rng == nil {
+		rng = c.sim.rng(c.name + "/" + call.Method)
+		c.rngs[call.Method] = rng
+	}
+	return plan(call, rng)
 }
 
 // Partition cuts the client off: its calls hang and its streams are silent until Heal. Then what was sent goes on, except
@@ -148,6 +154,15 @@ func (c *Client) gate() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.open
+}
+
+func (c *Client) passes() bool {
+	select {
+	case <-c.gate():
+		return true
+	default:
+		return false
+	}
 }
 
 func (c *Client) track(st *stream) {

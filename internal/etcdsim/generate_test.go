@@ -2,6 +2,7 @@ package etcdsim_test
 
 import (
 	"fmt"
+	"math/bits"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -11,26 +12,41 @@ import (
 // A generator draws requests on few keys, so that they meet.
 type generator struct {
 	*rapid.T
-	prefix         string
-	rev, compacted int64   // of the store
-	leases         []int64 // that may exist
+	prefix     string
+	start, rev int64 // the store's revision, at first and now
+	compacted  int64
+	leases     []int64 // that may exist
 }
 
 var names = []string{"a", "a/b", "a/c", "b", "c", "d"}
 
-func (g *generator) oneIn(n int, label string) bool {
-	return rapid.IntRange(1, n).Draw(g.T, label) == n
+// below draws a number from 0 to n-1. rapid's own numbers are mostly small, so that the rarer requests never met.
+func (g *generator) below(n int, label string) int {
+	return rapid.Custom(func(t *rapid.T) int {
+		bits, v := bits.Len(uint(n))+3, 0
+		for range bits {
+			v <<= 1
+			if rapid.Bool().Draw(t, "bit") {
+				v |= 1
+			}
+		}
+		return v * n >> bits
+	}).Draw(g.T, label)
 }
+
+func (g *generator) oneIn(n int, label string) bool { return g.below(n, label) == n-1 }
+
+func pick[T any](g *generator, from []T, label string) T { return from[g.below(len(from), label)] }
 
 func (g *generator) key() []byte {
 	if g.oneIn(60, "no key") {
 		return nil
 	}
-	return []byte(g.prefix + rapid.SampledFrom(names).Draw(g.T, "key"))
+	return []byte(g.prefix + pick(g, names, "key"))
 }
 
 func (g *generator) end() []byte {
-	switch rapid.IntRange(0, 7).Draw(g.T, "end") {
+	switch g.below(8, "end") {
 	case 0, 1, 2:
 		return nil
 	case 3:
@@ -44,16 +60,21 @@ func (g *generator) end() []byte {
 }
 
 func (g *generator) value() []byte {
-	return []byte(rapid.SampledFrom([]string{"", "v", "w", "x"}).Draw(g.T, "value"))
+	return []byte(pick(g, []string{"", "v", "w", "x"}, "value"))
 }
 
 func (g *generator) lease() int64 {
-	return rapid.SampledFrom(append([]int64{0, 0, 4711}, g.leases...)).Draw(g.T, "lease")
+	return pick(g, append([]int64{0, 0, 4711}, g.leases...), "lease")
 }
 
 // near draws a revision of this store's time, or a little outside.
 func (g *generator) near() int64 {
-	return rapid.Int64Range(max(g.compacted, g.rev-20)-2, g.rev+2).Draw(g.T, "revision")
+	if g.oneIn(2, "at an edge") {
+		edge := pick(g, []int64{g.start, g.compacted, g.rev}, "edge")
+		return edge + int64(g.below(3, "offset")) - 1
+	}
+	from := max(g.compacted, g.start) - 2
+	return from + int64(g.below(int(g.rev-from)+3, "revision"))
 }
 
 func (g *generator) put() *pb.PutRequest {
@@ -82,14 +103,14 @@ func (g *generator) get() *pb.RangeRequest {
 		CountOnly:    g.oneIn(8, "count only"),
 	}
 	if g.oneIn(2, "sort") {
-		r.SortOrder = pb.RangeRequest_SortOrder(rapid.IntRange(0, 2).Draw(g.T, "order"))
-		r.SortTarget = pb.RangeRequest_SortTarget(rapid.IntRange(0, 4).Draw(g.T, "target"))
+		r.SortOrder = pb.RangeRequest_SortOrder(g.below(3, "order"))
+		r.SortTarget = pb.RangeRequest_SortTarget(g.below(5, "target"))
 	}
 	if g.oneIn(40, "bad sort") {
 		r.SortTarget = 9
 	}
 	if g.oneIn(2, "limit") {
-		r.Limit = rapid.Int64Range(-1, 4).Draw(g.T, "limit")
+		r.Limit = int64(g.below(6, "limit")) - 1
 	}
 	if g.oneIn(4, "past") {
 		r.Revision = g.near()
@@ -109,8 +130,8 @@ func (g *generator) del() *pb.DeleteRangeRequest {
 func (g *generator) compare() *pb.Compare {
 	c := &pb.Compare{
 		Key:    g.key(),
-		Result: pb.Compare_CompareResult(rapid.IntRange(0, 3).Draw(g.T, "result")),
-		Target: pb.Compare_CompareTarget(rapid.IntRange(0, 4).Draw(g.T, "target")),
+		Result: pb.Compare_CompareResult(g.below(4, "result")),
+		Target: pb.Compare_CompareTarget(g.below(5, "target")),
 	}
 	if g.oneIn(3, "range") {
 		c.RangeEnd = g.end()
@@ -126,7 +147,7 @@ func (g *generator) compare() *pb.Compare {
 	case pb.Compare_MOD:
 		c.TargetUnion = &pb.Compare_ModRevision{ModRevision: g.revisionOrZero()}
 	case pb.Compare_VERSION:
-		c.TargetUnion = &pb.Compare_Version{Version: rapid.Int64Range(0, 3).Draw(g.T, "version")}
+		c.TargetUnion = &pb.Compare_Version{Version: int64(g.below(4, "version"))}
 	case pb.Compare_LEASE:
 		c.TargetUnion = &pb.Compare_Lease{Lease: g.lease()}
 	}
@@ -146,7 +167,7 @@ func (g *generator) txn() *pb.TxnRequest {
 		keepOwnValues(r)
 	}
 	if g.oneIn(30, "large") {
-		for i := range rapid.IntRange(maxOps-2, maxOps+1).Draw(g.T, "size") {
+		for i := range maxOps - 2 + g.below(4, "size") {
 			r.Success = append(r.Success, opOf(&pb.PutRequest{Key: fmt.Appendf(nil, "%sz%d", g.prefix, i)}))
 		}
 	}
@@ -157,7 +178,7 @@ const maxOps = 128
 
 func (g *generator) nested(depth int) *pb.TxnRequest {
 	r := &pb.TxnRequest{}
-	for range rapid.IntRange(0, 2).Draw(g.T, "compares") {
+	for range g.below(3, "compares") {
 		r.Compare = append(r.Compare, g.compare())
 	}
 	r.Success, r.Failure = g.branch(depth), g.branch(depth)
@@ -165,8 +186,8 @@ func (g *generator) nested(depth int) *pb.TxnRequest {
 }
 
 func (g *generator) branch(depth int) (ops []*pb.RequestOp) {
-	for range rapid.IntRange(0, 3).Draw(g.T, "ops") {
-		switch rapid.IntRange(0, 6).Draw(g.T, "op") {
+	for range g.below(4, "ops") {
+		switch g.below(7, "op") {
 		case 0, 1, 2:
 			ops = append(ops, opOf(g.put()))
 		case 3:

@@ -127,7 +127,7 @@ func (st *stream) mute(silent bool) bool {
 // send is for the server.
 func (st *stream) send(msg proto.Message) {
 	if f, ok := st.fate(Call{Answer: msg}); ok {
-		st.down.push(proto.Clone(msg), nil, f.Reply)
+		st.down.push(msg, nil, f.Reply)
 	}
 }
 
@@ -156,7 +156,7 @@ func (st *stream) SendMsg(m any) error {
 	}
 	msg := m.(proto.Message)
 	if f, ok := st.fate(Call{Request: msg}); ok {
-		st.up.push(proto.Clone(msg), nil, f.Send)
+		st.up.push(msg, nil, f.Send)
 	}
 	return nil
 }
@@ -172,7 +172,7 @@ func (st *stream) RecvMsg(m any) error {
 		}
 		return err
 	}
-	proto.Merge(m.(proto.Message), msg.(proto.Message))
+	proto.Merge(m.(proto.Message), msg.(proto.Message)) // a copy: what is stored must not be shared
 	return nil
 }
 

@@ -94,6 +94,10 @@ func (w *watchLog) await(d time.Duration, ready func() bool) bool {
 const long = 10 * time.Second
 
 func (p *pair) watch(r *pb.WatchCreateRequest) {
+	past := r.StartRevision > 0 && r.StartRevision <= p.g.rev
+	for past && p.g.rev < p.farthest {
+		p.mark() // so that all watches have begun, and etcd tells progress
+	}
 	req := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: r}}
 	var created [2]*pb.WatchResponse
 	for i, s := range p.sides {
@@ -107,7 +111,11 @@ func (p *pair) watch(r *pb.WatchCreateRequest) {
 	if !proto.Equal(created[0], created[1]) {
 		p.t.Fatalf("%v\netcd:  %v\nmodel: %v", text(r), text(created[0]), text(created[1]))
 	}
-	if !created[0].Canceled && r.StartRevision > 0 && r.StartRevision <= p.g.rev {
+	if created[0].Canceled {
+		return
+	}
+	p.farthest = max(p.farthest, r.StartRevision)
+	if past {
 		p.catchUp(created[0].WatchId)
 	}
 }
@@ -140,7 +148,7 @@ func newest(all, seen []*pb.WatchResponse) *pb.WatchResponse {
 }
 
 // catchUp waits until a watch from the past has got what there is, or is told that it is gone: when etcd serves it depends
-// on the time, and what it then gets on what has been written meanwhile. A progress notice says that no watch is behind.
+// on the time, and what it then gets on what has been written meanwhile. A progress notice says that no watch of the stream is behind.
 func (p *pair) catchUp(id int64) {
 	for i, s := range p.sides {
 		w := s.watches
@@ -185,13 +193,17 @@ func (p *pair) cancelOn(i int, id int64) {
 	}
 }
 
-// barrier waits until all watches were told of what has been written. The first watches a key that is written here, twice:
-// etcd tells the watches of one revision in any order.
+// mark writes the key that the first watch is for.
+func (p *pair) mark() {
+	r := &pb.PutRequest{Key: []byte(p.g.prefix + "~")}
+	p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return s.kv.Put(ctx, r) })
+}
+
+// barrier waits until all watches were told of what has been written. The mark is made twice: etcd tells the
+// watches of one revision in any order.
 func (p *pair) barrier() {
-	last := &pb.PutRequest{Key: []byte(p.g.prefix + "~")}
-	for range 2 {
-		p.both(last, func(ctx context.Context, s side) (proto.Message, error) { return s.kv.Put(ctx, last) })
-	}
+	p.mark()
+	p.mark()
 	for i, s := range p.sides {
 		if !s.watches.await(long, func() bool { return revision(s.watches.of(0)) == p.g.rev }) {
 			p.t.Fatalf("%s does not tell of revision %d", sideNames[i], p.g.rev)

@@ -1,0 +1,57 @@
+package etcdsim_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/phpgao/elock/internal/etcdsim"
+)
+
+func TestASeedReplays(t *testing.T) {
+	for seed := range uint64(5) {
+		first, same := history(t, seed), false
+		for range 3 { // the scheduler has a say where things fall on one moment, but rarely
+			same = same || slices.Equal(first, history(t, seed))
+		}
+		if !same {
+			t.Errorf("seed %d: each run is another", seed)
+		}
+		if len(first) < 10 {
+			t.Errorf("seed %d: only %d commits", seed, len(first))
+		}
+	}
+}
+
+// history is what three processes commit that share a lock for a minute, on a bad network.
+func history(t *testing.T, seed uint64) (commits []string) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := etcdsim.New(seed)
+		t.Cleanup(sim.Close)
+		sim.SetPlan(etcdsim.Faults{MaxDelay: 100 * time.Millisecond, LoseRequest: 0.03, LoseAnswer: 0.03, Hang: 0.3}.Plan())
+		sim.OnCommit(func(rev int64, events []*mvccpb.Event) {
+			for _, ev := range events {
+				commits = append(commits, fmt.Sprint(time.Now().UnixNano(), rev, ev.Type, ev.Kv.Key, ev.Kv.Lease))
+			}
+		})
+		var wg sync.WaitGroup
+		for i := range 3 {
+			l := newLocker(t, sim.NewClient(fmt.Sprint(i)))
+			wg.Go(func() {
+				for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+					if h, err := l.Acquire(t.Context(), key); err == nil {
+						time.Sleep(time.Second)
+						h.Release(t.Context())
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+	return commits
+}
