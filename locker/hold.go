@@ -28,6 +28,7 @@ type Hold struct {
 
 	mu      sync.Mutex
 	cause   error           // why it ended; nil while held
+	held    time.Duration   // how long, when it has ended
 	settled <-chan struct{} // closed when an unconfirmed release is settled; nil if confirmed
 }
 
@@ -124,7 +125,7 @@ func (h *Hold) Release(ctx context.Context) error {
 
 func (h *Hold) release(ctx context.Context) error {
 	if h.end(ErrReleased) {
-		h.ended()
+		defer h.ended() // when it is known whether the lock was still held
 		return h.free(ctx)
 	}
 	h.mu.Lock()
@@ -161,13 +162,13 @@ func (h *Hold) free(ctx context.Context) error {
 		h.mu.Unlock()
 		return h.unconfirmed(err)
 	case !deleted && !c.l.closing():
-		why := LeaseExpired
-		if !c.lease.expired(ctx) {
-			why = c.history(ctx)
+		why := c.history(ctx)
+		if why == KeyDeleted && c.lease.expired(ctx) {
+			why = LeaseExpired
 		}
 		lost := &LostError{Reason: why, Token: h.token}
 		h.mu.Lock()
-		if h.cause == ErrReleased {
+		if errors.Is(h.cause, ErrReleased) {
 			h.cause = lost
 		}
 		h.mu.Unlock()
@@ -200,25 +201,22 @@ func (h *Hold) end(cause error) bool {
 	h.mu.Lock()
 	first := h.cause == nil
 	if first {
-		h.cause = cause
+		h.cause, h.held = cause, time.Since(h.since)
 	}
 	h.mu.Unlock()
 	if first {
 		h.cancel(cause)
+		h.claim.l.forget(h)
 	}
 	return first
 }
 
-// ended tells the hooks, and forgets the hold.
+// ended tells the hooks.
 func (h *Hold) ended() {
-	l := h.claim.l
-	l.forget(h)
-	l.hooks.holdEnd(h.trail, HoldEndData{
-		Key:   h.Key(),
-		Token: h.token,
-		Held:  time.Since(h.since),
-		Cause: context.Cause(h.ctx),
-	})
+	h.mu.Lock()
+	d := HoldEndData{Key: h.Key(), Token: h.token, Held: h.held, Cause: h.cause}
+	h.mu.Unlock()
+	h.claim.l.hooks.holdEnd(h.trail, d)
 }
 
 // Run calls fn and releases the lock when fn returns, panics or calls

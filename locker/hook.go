@@ -30,7 +30,8 @@ type Hook interface {
 	// that AcquireStart returned. The values of the context it returns are
 	// those of the hold's context.
 	HoldStart(ctx context.Context, d HoldStartData) context.Context
-	// HoldEnd runs once, when the hold has ended for any reason.
+	// HoldEnd runs once, when the hold has ended for any reason; after a
+	// Release, when etcd has answered or was silent for too long.
 	HoldEnd(ctx context.Context, d HoldEndData)
 	// TimeoutStart runs when the monitor has ended a hold, before it
 	// releases the lock. It receives HoldStart's context.

@@ -1,0 +1,140 @@
+package simulation_test
+
+import (
+	"context"
+	"time"
+
+	"github.com/phpgao/elock/internal/etcdsim"
+)
+
+// A profile is what may go wrong in a run.
+type profile int
+
+const (
+	calm    profile = iota // messages take time, and nothing goes wrong
+	network                // messages are lost, late and cut off
+	cluster                // etcd loses its leader, compacts, breaks watches, and its lease clock is fast
+	storm                  // all of that
+	profiles
+)
+
+func (p profile) faultless() bool { return p == calm }
+
+// plan returns how messages travel.
+func (w *world) plan() etcdsim.Plan {
+	f := etcdsim.Faults{MinDelay: 50 * time.Microsecond, MaxDelay: 5 * time.Millisecond}
+	if w.profile == network || w.profile == storm {
+		f.MaxDelay = w.span(5*time.Millisecond, 500*time.Millisecond)
+		f.LoseRequest, f.LoseAnswer = w.rng.Float64()*0.05, w.rng.Float64()*0.05
+		f.Late, f.MaxLate = 0.5, w.span(time.Millisecond, 10*time.Second)
+		f.Hang = w.rng.Float64()
+	}
+	return f.Plan()
+}
+
+// torment causes faults until the work stops.
+func (w *world) torment() {
+	var kinds []func()
+	if w.profile == network || w.profile == storm {
+		kinds = append(kinds, w.cut, w.pause, w.breakStreams)
+	}
+	if w.profile == cluster || w.profile == storm {
+		kinds = append(kinds, w.loseLeader, w.compact, w.breakWatches, w.hurryLeases)
+	}
+	for len(kinds) > 0 {
+		time.Sleep(w.span(time.Millisecond, 10*time.Second))
+		if time.Now().After(w.end) {
+			return
+		}
+		w.mu.Lock()
+		w.stats.faults++
+		w.mu.Unlock()
+		kinds[w.n(len(kinds))]()
+	}
+}
+
+func (w *world) anyone() *process { return w.procs[w.n(len(w.procs))] }
+
+func (w *world) cut() {
+	p, d := w.anyone(), w.span(time.Millisecond, 30*time.Second)
+	w.logf("fault: %s is cut off for %v", p.name, d)
+	p.client.Partition()
+	time.Sleep(d)
+	p.client.Heal()
+	w.logf("fault: %s is back", p.name)
+}
+
+func (w *world) pause() {
+	p, d := w.anyone(), w.span(time.Millisecond, 10*time.Second)
+	w.logf("fault: the messages of %s stand still for %v", p.name, d)
+	p.client.Pause(d)
+}
+
+func (w *world) breakStreams() {
+	p := w.anyone()
+	w.logf("fault: the streams of %s break", p.name)
+	p.client.BreakStreams()
+}
+
+func (w *world) loseLeader() {
+	d := w.span(time.Millisecond, 10*time.Second)
+	w.logf("fault: no leader for %v", d)
+	w.sim.LoseLeader(d)
+}
+
+func (w *world) compact() {
+	w.logf("fault: compaction")
+	w.sim.Compact()
+}
+
+func (w *world) breakWatches() {
+	w.logf("fault: all watches break")
+	w.sim.BreakWatches()
+}
+
+func (w *world) hurryLeases() {
+	percent := float64(w.n(8))
+	w.logf("fault: leases run %v%% faster", percent)
+	w.sim.SetLeaseClock(percent)
+}
+
+// calmDown ends all faults.
+func (w *world) calmDown() {
+	w.sim.SetPlan(nil)
+	w.sim.SetLeaseClock(0)
+	for _, p := range w.procs {
+		p.client.Heal()
+	}
+	time.Sleep(time.Minute) // pauses, leaderless times and late messages end by themselves
+}
+
+// leftovers checks that nothing is left in etcd after all Lockers are closed.
+func (w *world) leftovers() {
+	client := w.sim.NewClient("auditor")
+	ctx := context.Background()
+	check := func(what string, n int, err error) {
+		if err != nil || n != 0 {
+			w.failf("%d %s left, %v", n, what, err)
+		}
+	}
+	keys, err := client.Get(ctx, "/elock/", all()...)
+	check("keys", len(keys.Kvs), err)
+	time.Sleep(maxTTL + time.Minute) // leases whose grant was never answered
+	leases, err := client.Leases(ctx)
+	check("leases", len(leases.Leases), err)
+	for _, k := range w.keys {
+		n := 0
+		resp, err := client.Get(ctx, register(k))
+		if err == nil && len(resp.Kvs) == 1 {
+			n = atoi(resp.Kvs[0].Value)
+		}
+		if acked, unknown := w.acked[k.String()], w.unknown[k.String()]; err != nil || n < acked || n > acked+unknown {
+			w.failf("register of %v is %d after %d updates and %d of unknown outcome, %v", k, n, acked, unknown, err)
+		}
+	}
+	for kind, n := range w.open {
+		if n != 0 {
+			w.failf("%d hooks of %s have started and not ended", n, kind)
+		}
+	}
+}

@@ -1,0 +1,260 @@
+package simulation_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/guard"
+	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/keyspace"
+	"github.com/phpgao/elock/locker"
+)
+
+const (
+	maxTTL  = 12 * time.Second
+	maxHeld = 20 * time.Second
+)
+
+// A process is a client, and a Locker that is sometimes closed and made anew.
+type process struct {
+	w      *world
+	name   string
+	client *etcdsim.Client
+
+	restarting atomic.Bool
+
+	mu sync.RWMutex
+	l  *locker.Locker
+}
+
+func (w *world) newProcess(name string) *process {
+	p := &process{w: w, name: name, client: w.sim.NewClient(name)}
+	p.start()
+	return p
+}
+
+func (p *process) start() {
+	l, err := locker.New(p.client.Client,
+		locker.WithOwner(p.name),
+		locker.WithHook(&witness{p.w, p.name}),
+		locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
+		locker.WithTTL(p.w.span(2*time.Second, maxTTL)),
+		locker.WithMaxHeldTime(maxHeld),
+		locker.WithMonitorTicks(time.Second),
+		locker.WithRandomSleep(0, time.Millisecond),
+		locker.WithTimeoutCallback(func(string, time.Duration) {}),
+	)
+	if err != nil {
+		panic(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.l = l
+}
+
+// stop closes the Locker for good.
+func (p *process) stop() {
+	if err := p.locker().Close(); err != nil {
+		p.w.failf("%s: close after all faults: %v", p.name, err)
+	}
+}
+
+func (p *process) locker() *locker.Locker {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.l
+}
+
+// restart closes the Locker, in one way or the other, and makes another.
+func (p *process) restart() {
+	if !p.restarting.CompareAndSwap(false, true) {
+		return
+	}
+	defer p.restarting.Store(false)
+	l := p.locker()
+	if p.w.chance(0.5) {
+		ctx, cancel := context.WithTimeout(context.Background(), p.w.span(0, 30*time.Second))
+		defer cancel()
+		err := l.Shutdown(ctx)
+		p.w.logf("%s: shutdown: %v", p.name, err)
+	}
+	err := l.Close()
+	p.w.logf("%s: close: %v", p.name, err)
+	if err != nil && p.w.profile.faultless() {
+		p.w.failf("%s: close without a fault: %v", p.name, err)
+	}
+	p.start()
+}
+
+// work does random things until the end of the run.
+func (p *process) work() {
+	w := p.w
+	for time.Now().Before(w.end) {
+		time.Sleep(w.span(0, 2*time.Second))
+		k := w.keys[w.n(len(w.keys))]
+		ctx, cancel := context.WithTimeout(context.Background(), w.span(time.Millisecond, time.Minute))
+		if err := p.act(ctx, k); err != nil {
+			p.judge(err)
+		}
+		cancel()
+	}
+}
+
+// judge checks that an error is one that may be.
+func (p *process) judge(err error) {
+	var typed *locker.Error
+	if !errors.As(err, &typed) {
+		p.w.failf("%s: %T is not an *Error: %v", p.name, err, err)
+	}
+	if !p.w.profile.faultless() {
+		return
+	}
+	for _, ok := range []error{locker.ErrLocked, locker.ErrMaxHeld, locker.ErrClosed, locker.ErrNotHeld, context.Canceled,
+		context.DeadlineExceeded} {
+		if errors.Is(err, ok) {
+			return
+		}
+	}
+	var lost *locker.LostError
+	if !errors.As(err, &lost) || lost.Reason != locker.Evicted {
+		p.w.failf("%s: without a fault: %v", p.name, err)
+	}
+}
+
+func (p *process) act(ctx context.Context, k keyspace.Key) error {
+	w, l := p.w, p.locker()
+	ttl := locker.TTL(w.span(2*time.Second, maxTTL))
+	switch n := w.n(100); {
+	case n < 35:
+		h, err := l.Acquire(ctx, k, ttl)
+		if err != nil {
+			return err
+		}
+		p.hold(h, k)
+		return h.Release(p.releasing())
+	case n < 45:
+		h, err := l.TryAcquire(ctx, k)
+		if err != nil {
+			return err
+		}
+		p.hold(h, k)
+		return h.Release(p.releasing())
+	case n < 60:
+		return l.RunInLock(ctx, k, func(_ context.Context, h *locker.Hold) error { p.hold(h, k); return nil })
+	case n < 68:
+		_, err := guard.New[int](l, k).Run(ctx, func(ctx context.Context, h *locker.Hold) (int, error) {
+			p.hold(h, k)
+			return 0, nil
+		})
+		return err
+	case n < 76:
+		if err := l.Lock(ctx, k.String(), 2+w.n(8)); err != nil {
+			return err
+		}
+		time.Sleep(w.span(0, 5*time.Second))
+		return l.Unlock(ctx, k.String())
+	case n < 82:
+		_, err := l.RunFuncInLock(ctx, k.String(), 2+w.n(8), func() { time.Sleep(w.span(0, 5*time.Second)) })
+		return err
+	case n < 88: // a change of mind
+		ctx, cancel := context.WithCancel(ctx)
+		time.AfterFunc(w.span(0, 3*time.Second), cancel)
+		h, err := l.Acquire(ctx, k)
+		if err != nil {
+			return err
+		}
+		return h.Release(ctx)
+	case n < 94:
+		_, err := l.Inspect(ctx, k)
+		return err
+	case n < 98:
+		_, err := l.Evict(ctx, k)
+		return err
+	default:
+		p.restart()
+		return nil
+	}
+}
+
+// releasing is the context of a release: alive, or done already.
+func (p *process) releasing() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	if p.w.chance(0.3) {
+		cancel()
+	} else {
+		time.AfterFunc(time.Minute, cancel)
+	}
+	return ctx
+}
+
+// hold does what one does under a lock: some updates of a register, for a short or a very long time.
+func (p *process) hold(h *locker.Hold, k keyspace.Key) {
+	w := p.w
+	w.believe(h)
+	for range w.n(4) {
+		if !p.update(h, k) {
+			return
+		}
+		pause := w.span(0, 2*time.Second)
+		if w.chance(0.05) {
+			pause = maxHeld + 3*time.Second
+		}
+		select {
+		case <-time.After(pause):
+		case <-h.Context().Done():
+			if w.chance(0.5) {
+				p.update(h, k) // one more, though it knows better: the fence must stop it
+			}
+			return
+		}
+	}
+}
+
+func register(k keyspace.Key) string { return "/register/" + k.String() }
+
+// update adds one to the register of k, with what was read, if the lock is still held when etcd writes. It reports whether
+// another update under the same hold may follow: not after one that may yet be written, which the fence would let pass.
+func (p *process) update(h *locker.Hold, k keyspace.Key) bool {
+	w := p.w
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	resp, err := p.client.Get(ctx, register(k))
+	if err != nil {
+		return false
+	}
+	n := 0
+	if len(resp.Kvs) == 1 {
+		n = atoi(resp.Kvs[0].Value)
+	}
+	time.Sleep(w.span(0, time.Second))
+	done, err := p.client.Txn(ctx).If(h.Fence()).Then(clientv3.OpPut(register(k), strconv.Itoa(n+1))).Commit()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stats.updates++
+	switch {
+	case err != nil:
+		w.unknown[k.String()]++
+		w.log("%s: update of %v to %d: %v", p.name, k, n+1, err)
+	case done.Succeeded:
+		w.acked[k.String()]++
+		w.log("%s: update of %v to %d under entry %d", p.name, k, n+1, entryOf(h.Token()))
+	}
+	return err == nil
+}
+
+func atoi(b []byte) int {
+	n, _ := strconv.Atoi(string(b))
+	return n
+}
+
+func all() []clientv3.OpOption {
+	return []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithKeysOnly()}
+}
