@@ -32,6 +32,8 @@ func TestTheModelAnswersAsEtcdDoes(t *testing.T) {
 		p := newPair(rt, real.ActiveConnection(), fmt.Sprintf("%08d/", sequence), compacted)
 		defer func() { compacted = p.g.compacted }()
 		defer p.close()
+		p.grant()
+		p.grant()
 		for range 1 + p.g.below(60, "length") {
 			p.step()
 		}
@@ -96,27 +98,27 @@ func (p *pair) step() {
 	case kind < 20:
 		r := p.g.put()
 		p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return s.kv.Put(ctx, r) })
-	case kind < 40:
+	case kind < 36:
 		r := p.g.get()
 		p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return s.kv.Range(ctx, r) })
-	case kind < 48:
+	case kind < 43:
 		r := p.g.del()
 		p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return s.kv.DeleteRange(ctx, r) })
-	case kind < 78:
+	case kind < 75:
 		r := p.g.txn()
 		p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return s.kv.Txn(ctx, r) })
-	case kind < 83:
+	case kind < 80:
 		p.grant()
-	case kind < 85:
+	case kind < 84:
 		r := &pb.LeaseRevokeRequest{ID: p.g.lease()}
 		p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return s.lease.LeaseRevoke(ctx, r) })
-	case kind < 87:
+	case kind < 86:
 		r := &pb.LeaseKeepAliveRequest{ID: p.g.lease()}
 		p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return keepAlive(ctx, s.lease, r) })
-	case kind < 89:
+	case kind < 88:
 		r := &pb.LeaseTimeToLiveRequest{ID: p.g.lease(), Keys: p.g.oneIn(2, "keys")}
 		p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return s.lease.LeaseTimeToLive(ctx, r) })
-	case kind < 90:
+	case kind < 89:
 		r := &pb.LeaseLeasesRequest{}
 		p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return s.lease.LeaseLeases(ctx, r) })
 	case kind < 92:
@@ -124,6 +126,9 @@ func (p *pair) step() {
 		_, err := p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return s.kv.Compact(ctx, r) })
 		if err == nil {
 			p.g.compacted = r.Revision
+			w := p.g.watch()
+			w.StartRevision = r.Revision // the first that is left
+			p.watch(w)
 		}
 	case kind < 98:
 		p.watch(p.g.watch())
@@ -134,7 +139,7 @@ func (p *pair) step() {
 
 // grant asks for a lease with an id that both sides are told. Short ones could end before the sequence does.
 func (p *pair) grant() {
-	ttl := pick(p.g, []int64{-1, 0, 1, 60, 600, 3600, 9_000_000_000, 9_000_000_001}, "ttl")
+	ttl := pick(p.g, []int64{-1, 0, 60, 300, 600, 3600, 9_000_000_000, 9_000_000_001}, "ttl")
 	r := &pb.LeaseGrantRequest{ID: p.g.rev<<20 + p.next, TTL: ttl}
 	p.next++
 	if n := len(p.g.leases); n > 0 && p.g.oneIn(5, "again") {

@@ -3,6 +3,7 @@ package etcdsim_test
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -64,7 +65,7 @@ func (g *generator) value() []byte {
 }
 
 func (g *generator) lease() int64 {
-	return pick(g, append([]int64{0, 0, 4711}, g.leases...), "lease")
+	return pick(g, append([]int64{0, 0, 4711}, slices.Repeat(g.leases, 2)...), "lease")
 }
 
 // near draws a revision of this store's time, or a little outside.
@@ -187,18 +188,18 @@ func (g *generator) nested(depth int) *pb.TxnRequest {
 
 func (g *generator) branch(depth int) (ops []*pb.RequestOp) {
 	for range g.below(4, "ops") {
-		switch g.below(7, "op") {
+		switch g.below(8, "op") {
 		case 0, 1, 2:
 			ops = append(ops, opOf(g.put()))
 		case 3:
 			ops = append(ops, opOf(g.del()))
-		case 4:
+		case 4, 5:
 			if depth > 0 {
 				ops = append(ops, opOf(g.nested(depth-1)))
 			}
-		case 5:
-			ops = append(ops, opOf(g.get()))
 		case 6:
+			ops = append(ops, opOf(g.get()))
+		case 7:
 			if g.oneIn(10, "no op") {
 				ops = append(ops, &pb.RequestOp{})
 			}
@@ -261,7 +262,7 @@ func (g *generator) watch() *pb.WatchCreateRequest {
 	if len(r.Key) == 0 {
 		r.Key = []byte(g.prefix) // no key is the first of all, and the real etcd has seen others
 	}
-	if g.oneIn(3, "from") {
+	if g.oneIn(4, "from") {
 		r.StartRevision = g.near()
 		if g.oneIn(20, "negative") {
 			r.StartRevision = -1
