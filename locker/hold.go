@@ -163,7 +163,7 @@ func (h *Hold) free(ctx context.Context) error {
 		return h.unconfirmed(err)
 	case !deleted && !c.l.closing():
 		why := c.history(ctx)
-		if why == KeyDeleted && c.lease.expired(ctx) {
+		if why == KeyDeleted && c.lease.expired(ctx) && !c.l.closing() { // Close revokes it
 			why = LeaseExpired
 		}
 		lost := &LostError{Reason: why, Token: h.token}

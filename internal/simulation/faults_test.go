@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/phpgao/elock/internal/etcdsim"
 )
 
@@ -11,14 +13,12 @@ import (
 type profile int
 
 const (
-	calm    profile = iota // messages take time, and nothing goes wrong
+	calm    profile = iota // messages take time, and nothing goes wrong but what operators do
 	network                // messages are lost, late and cut off
 	cluster                // etcd loses its leader, compacts, breaks watches, and its lease clock is fast
 	storm                  // all of that
 	profiles
 )
-
-func (p profile) faultless() bool { return p == calm }
 
 // plan returns how messages travel.
 func (w *world) plan() etcdsim.Plan {
@@ -34,14 +34,14 @@ func (w *world) plan() etcdsim.Plan {
 
 // torment causes faults until the work stops.
 func (w *world) torment() {
-	var kinds []func()
+	kinds := []func(){w.vandalize}
 	if w.profile == network || w.profile == storm {
 		kinds = append(kinds, w.cut, w.pause, w.breakStreams)
 	}
 	if w.profile == cluster || w.profile == storm {
 		kinds = append(kinds, w.loseLeader, w.compact, w.breakWatches, w.hurryLeases)
 	}
-	for len(kinds) > 0 {
+	for {
 		time.Sleep(w.span(time.Millisecond, 10*time.Second))
 		if time.Now().After(w.end) {
 			return
@@ -51,6 +51,23 @@ func (w *world) torment() {
 		w.mu.Unlock()
 		kinds[w.n(len(kinds))]()
 	}
+}
+
+// vandalize deletes some entry, of a holder or a waiter.
+func (w *world) vandalize() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	resp, err := w.operator.Get(ctx, "/elock/", all()...)
+	if err != nil || len(resp.Kvs) == 0 {
+		return
+	}
+	kv := resp.Kvs[w.n(len(resp.Kvs))]
+	w.mu.Lock()
+	w.vandal[kv.CreateRevision] = true
+	w.log("fault: entry %d is deleted by hand", kv.CreateRevision)
+	w.mu.Unlock()
+	_, _ = w.operator.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(string(kv.Key)), "=", kv.CreateRevision)).
+		Then(clientv3.OpDelete(string(kv.Key))).Commit()
 }
 
 func (w *world) anyone() *process { return w.procs[w.n(len(w.procs))] }
@@ -110,8 +127,7 @@ func (w *world) calmDown() {
 
 // leftovers checks that nothing is left in etcd after all Lockers are closed.
 func (w *world) leftovers() {
-	client := w.sim.NewClient("auditor")
-	ctx := context.Background()
+	client, ctx := w.operator, context.Background()
 	check := func(what string, n int, err error) {
 		if err != nil || n != 0 {
 			w.failf("%d %s left, %v", n, what, err)

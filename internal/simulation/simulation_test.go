@@ -73,7 +73,8 @@ func run(t *testing.T, seed uint64) (w *world) {
 			began:    time.Now(),
 			rng:      rng,
 			believed: make(map[int64]*locker.Hold),
-			deleted:  make(map[int64]string),
+			deleted:  make(map[int64]deletion),
+			vandal:   make(map[int64]bool),
 			tokens:   make(map[string]locker.Token),
 			open:     make(map[string]int),
 			acked:    make(map[string]int),
@@ -81,6 +82,7 @@ func run(t *testing.T, seed uint64) (w *world) {
 		}
 		defer w.sim.Close()
 		w.end = w.began.Add(time.Duration(1+rng.IntN(5)) * time.Minute)
+		w.operator = w.sim.NewClient("operator")
 		w.sim.OnCommit(w.committed)
 		w.sim.SetPlan(w.plan())
 		for i := range 1 + rng.IntN(3) {

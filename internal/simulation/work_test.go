@@ -88,7 +88,7 @@ func (p *process) restart() {
 	}
 	err := l.Close()
 	p.w.logf("%s: close: %v", p.name, err)
-	if err != nil && p.w.profile.faultless() {
+	if err != nil && p.w.profile == calm {
 		p.w.failf("%s: close without a fault: %v", p.name, err)
 	}
 	p.start()
@@ -114,7 +114,7 @@ func (p *process) judge(err error) {
 	if !errors.As(err, &typed) {
 		p.w.failf("%s: %T is not an *Error: %v", p.name, err, err)
 	}
-	if !p.w.profile.faultless() {
+	if p.w.profile != calm {
 		return
 	}
 	for _, ok := range []error{locker.ErrLocked, locker.ErrMaxHeld, locker.ErrClosed, locker.ErrNotHeld, context.Canceled,
@@ -124,7 +124,7 @@ func (p *process) judge(err error) {
 		}
 	}
 	var lost *locker.LostError
-	if !errors.As(err, &lost) || lost.Reason != locker.Evicted {
+	if !errors.As(err, &lost) || !forced(lost) {
 		p.w.failf("%s: without a fault: %v", p.name, err)
 	}
 }

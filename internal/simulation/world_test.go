@@ -18,19 +18,21 @@ import (
 
 // A world is one run: a cluster, processes that use it, and a witness of all that happens.
 type world struct {
-	sim     *etcdsim.Sim
-	profile profile
-	began   time.Time
-	end     time.Time // when the work stops
-	procs   []*process
-	keys    []keyspace.Key
+	sim      *etcdsim.Sim
+	profile  profile
+	began    time.Time
+	end      time.Time // when the work stops
+	procs    []*process
+	operator *etcdsim.Client
+	keys     []keyspace.Key
 
 	mu       sync.Mutex
 	rng      *rand.Rand
 	history  []string
 	failures []string
 	believed map[int64]*locker.Hold  // by create revision; those that have ended too
-	deleted  map[int64]string        // entries that etcd deleted, by create revision: how
+	deleted  map[int64]deletion      // entries that etcd deleted, by create revision
+	vandal   map[int64]bool          // those that are deleted by hand
 	tokens   map[string]locker.Token // the highest of each key
 	open     map[string]int          // hook spans that have started and not ended
 	acked    map[string]int          // fenced updates of each key that etcd confirmed
@@ -93,17 +95,20 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 		if ev.Type != mvccpb.Event_DELETE || !strings.HasPrefix(string(ev.Kv.Key), "/elock/") {
 			continue
 		}
-		how := "deleted"
-		if bytes.Contains(ev.PrevKv.Value, []byte(`"evicted":true`)) {
-			how = "evicted"
-		}
 		entry := ev.PrevKv.CreateRevision
-		w.log("etcd: entry %d of %s %s", entry, ev.Kv.Key, how)
-		w.deleted[entry] = how
-		if h := w.believed[entry]; h != nil && h.Context().Err() == nil && how != "evicted" {
+		d := deletion{time.Now(), w.vandal[entry] || bytes.Contains(ev.PrevKv.Value, []byte(`"evicted":true`))}
+		w.deleted[entry] = d
+		w.log("etcd: entry %d of %s deleted, by force %v", entry, ev.Kv.Key, d.forced)
+		if h := w.believed[entry]; h != nil && h.Context().Err() == nil && !d.forced {
 			w.fail("hold %d of %s is believed in when etcd deletes it", entry, ev.Kv.Key)
 		}
 	}
+}
+
+// A deletion is the end of an entry in etcd.
+type deletion struct {
+	at     time.Time
+	forced bool // by Evict or by hand: its owner hears of it afterwards
 }
 
 // believe is told of a hold by whoever acquired it.
@@ -111,6 +116,11 @@ func (w *world) believe(h *locker.Hold) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.believed[entryOf(h.Token())] = h
+}
+
+// forced reports whether a lock was lost because somebody took it.
+func forced(err *locker.LostError) bool {
+	return err.Reason == locker.Evicted || err.Reason == locker.KeyDeleted
 }
 
 func entryOf(t locker.Token) int64 { return int64(t >> 16) }
@@ -172,9 +182,11 @@ func (h *witness) HoldStart(ctx context.Context, d locker.HoldStartData) context
 	w.stats.grants++
 	w.log("%s: holds %v, entry %d, after %v", h.name, d.Key, entry, d.Waited)
 	last := w.tokens[d.Key.String()]
-	switch how := w.deleted[entry]; {
-	case how == "evicted": // while the answer was on its way: it will be told
-	case how == "deleted":
+	gone, deleted := w.deleted[entry]
+	switch {
+	case deleted && gone.forced && (w.profile != calm || time.Since(gone.at) < 20*time.Millisecond):
+		// The answer was on its way. It will be told.
+	case deleted:
 		w.fail("%s: granted %v, entry %d, which etcd has deleted", h.name, d.Key, entry)
 	case d.Token <= last:
 		w.fail("%s: token %d of %v after %d", h.name, d.Token, d.Key, last)
@@ -192,7 +204,7 @@ func (h *witness) HoldEnd(ctx context.Context, d locker.HoldEndData) {
 	w.log("%s: held %v, entry %d, for %v: %v", h.name, d.Key, entryOf(d.Token), d.Held, d.Cause)
 	if lost, ok := d.Cause.(*locker.LostError); ok {
 		w.stats.losses++
-		if w.profile.faultless() && lost.Reason != locker.Evicted {
+		if w.profile == calm && !forced(lost) {
 			w.fail("%s: lost %v without a fault: %v", h.name, d.Key, d.Cause)
 		}
 	}
