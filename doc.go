@@ -1,6 +1,6 @@
 // Package elock guards typed resources with distributed locks in etcd.
 //
-// It is made of three packages:
+// It is made of these packages:
 //
 //   - [github.com/phpgao/elock/keyspace] names locks: a Key, and a Space for
 //     each kind of thing that is locked.
@@ -8,6 +8,8 @@
 //     and releases, and tells when and why a lock was lost.
 //   - [github.com/phpgao/elock/guard] binds a resource of type T to its lock and
 //     runs functions that return (T, error) while the lock is held.
+//   - [github.com/phpgao/elock/otelhook] is a hook that makes spans and metrics
+//     of acquires, holds and timeouts.
 //
 // This package is the classic front door: [NewELocker] and its options. Code
 // written for them needs no other import. The classic calls are Lock, Unlock,

@@ -113,6 +113,7 @@ func TestThePartsOfProgramsInTheReadmeCompile(t *testing.T) {
 
 import (
 	"context"
+	"fmt"
 	"log"
 	"time"
 
@@ -121,9 +122,11 @@ import (
 	"github.com/phpgao/elock"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
+	"github.com/phpgao/elock/otelhook"
 )
 
 var (
+	_ = fmt.Println
 	_ = log.Println
 	_ = time.Second
 	_ = elock.NewELocker

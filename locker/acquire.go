@@ -19,7 +19,7 @@ import (
 // The errors are those of ctx, ErrClosed, ErrDeadlock if ctx descends from a
 // hold of key, keyspace.ErrInvalid for the zero key, ErrInvalidTTL,
 // ErrInvalidOption, and those of etcd. If etcd does not grant a lease within 5
-// seconds, the error matches context.DeadlineExceeded.
+// seconds, the error is ErrUnavailable.
 func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
 	h, err := l.acquire(ctx, key, false, opts)
 	if err != nil {
@@ -83,7 +83,7 @@ func (l *Locker) admit(ctx context.Context, key keyspace.Key, try bool, opts []A
 		return request{}, err
 	}
 	if key.IsZero() {
-		return request{}, keyspace.ErrInvalid
+		return request{}, errZeroKey
 	}
 	r, err := l.request(opts)
 	switch {

@@ -133,8 +133,11 @@ func TestATimeoutCallbackThatHangsOrPanicsCostsNoLock(t *testing.T) {
 			t.Errorf("no %q in the log: %s", want, &log)
 		}
 	}
-	if n := strings.Count(log.String(), "\n"); n != 1 {
-		t.Errorf("%d lines in the log, want 1: %s", n, &log)
+	if n := strings.Count(log.String(), "level=ERROR"); n != 1 {
+		t.Errorf("%d errors in the log, want 1: %s", n, &log)
+	}
+	if n := strings.Count(log.String(), "held too long"); n != 3 {
+		t.Errorf("%d timeouts in the log, want 3: %s", n, &log)
 	}
 	wantErr(t, kept.Err(), nil)
 	release(t, kept)

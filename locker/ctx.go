@@ -22,9 +22,6 @@ const (
 	maxWake = time.Second
 )
 
-// errSilent is the cause when a wait ends by patience.
-var errSilent = fmt.Errorf("locker: etcd did not answer in time: %w", context.DeadlineExceeded)
-
 // either returns a context that ends with ctx, or with other and its cause.
 func either(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -45,6 +42,11 @@ func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	l, stop := linger(ctx, grace)
 	d, cancel := context.WithTimeout(l, patience)
 	return d, func() { cancel(); stop() }
+}
+
+// patient returns a context that ends with ctx, and after patience.
+func patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, patience, ErrUnavailable)
 }
 
 // ctxError returns the error of a context that is done, and its cause where

@@ -1,10 +1,13 @@
 package locker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/phpgao/elock/keyspace"
 )
 
 var (
@@ -22,6 +25,10 @@ var (
 	ErrNotHeld = errors.New("locker: lock is not held")
 	// ErrClosed says that the Locker is closed or shutting down.
 	ErrClosed = errors.New("locker: closed")
+	// ErrUnavailable says that etcd did not answer in 5 seconds, or in the 3
+	// that Close waits, under a context that allowed for more. It matches
+	// context.DeadlineExceeded too.
+	ErrUnavailable = fmt.Errorf("locker: etcd did not answer in time: %w", context.DeadlineExceeded)
 	// ErrDeadlock says that the context passed to Acquire already holds the
 	// lock, so that waiting for it would never end.
 	ErrDeadlock = errors.New("locker: lock is already held by this context")
@@ -96,6 +103,8 @@ func (e *LostError) Is(target error) bool { return target == ErrLost }
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrInvalidOption}, args...)...)
 }
+
+var errZeroKey = fmt.Errorf("%w: zero Key", keyspace.ErrInvalid)
 
 // refused reports whether err is etcd's own answer that it did not carry out
 // the request. After any other error the request may have been, or may yet be,

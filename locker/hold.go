@@ -62,6 +62,9 @@ func (l *Locker) heldBy(ctx context.Context, key keyspace.Key) bool {
 	return false
 }
 
+// String returns the lock's name and the token.
+func (h *Hold) String() string { return fmt.Sprintf("%v token %d", h.Key(), h.token) }
+
 // Key returns the lock's key.
 func (h *Hold) Key() keyspace.Key { return h.claim.key }
 
@@ -108,8 +111,8 @@ func (h *Hold) Fence() clientv3.Cmp {
 // done already, and waits for etcd's answer until half a second after the end
 // of ctx, and 5 seconds at most.
 //
-// If etcd does not answer in that time, Release returns an error that matches
-// etcd's or the context's, and goes on trying in the background until the lock
+// If etcd does not answer in that time, Release returns the context's error,
+// ErrUnavailable, or etcd's, and goes on trying in the background until the lock
 // is free or its lease has ended. If the hold ended earlier for another reason,
 // Release returns that reason. Releasing again is safe and returns nil, unless
 // the lock is still not known to be free. Release of a nil Hold does nothing.
@@ -137,25 +140,37 @@ func (h *Hold) release(ctx context.Context) error {
 	if settled == nil {
 		return nil
 	}
-	ctx, cancel := detached(ctx)
+	wait, cancel := detached(ctx)
 	defer cancel()
 	select {
 	case <-settled:
 		return nil
-	case <-ctx.Done():
-		return h.unconfirmed(ctx.Err())
+	case <-wait.Done():
+		return h.unconfirmed(silence(ctx, wait, nil))
 	}
+}
+
+// silence tells why a call under a detached context failed.
+func silence(caller, detached context.Context, err error) error {
+	switch {
+	case detached.Err() == nil:
+		return err
+	case caller.Err() != nil:
+		return ctxError(caller)
+	}
+	return ErrUnavailable
 }
 
 // free deletes the lock's key after the hold has ended. The lane opens when
 // that is settled.
-func (h *Hold) free(ctx context.Context) error {
-	ctx, cancel := detached(ctx)
+func (h *Hold) free(caller context.Context) error {
+	ctx, cancel := detached(caller)
 	defer cancel()
 	c := h.claim
 	deleted, err := c.remove(ctx)
 	switch {
 	case err != nil:
+		err = silence(caller, ctx, err)
 		settled := c.settle(err)
 		h.mu.Lock()
 		h.settled = settled

@@ -11,8 +11,11 @@ import (
 
 // Inspect returns who holds key and who waits for it, as etcd knows at this
 // moment: one entry for each process, whichever library it uses. Callers that
-// queue within a process do not show.
+// queue within a process do not show. If etcd is silent for 5 seconds the error
+// is ErrUnavailable.
 func (l *Locker) Inspect(ctx context.Context, key keyspace.Key) (Queue, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
 	var q Queue
 	entries, err := l.entries(ctx, key)
 	if err != nil {
@@ -32,8 +35,11 @@ func (l *Locker) Inspect(ctx context.Context, key keyspace.Key) (Queue, error) {
 // was one. A holder that uses this package learns of it within the latency of
 // a watch, or within 2 seconds of its grant, as a LostError with the reason
 // Evicted; the next in the queue may get the lock before that. If Evict fails
-// the holder may have been evicted all the same; it may be repeated.
+// the holder may have been evicted all the same; it may be repeated. If etcd is
+// silent for 5 seconds the error is ErrUnavailable.
 func (l *Locker) Evict(ctx context.Context, key keyspace.Key) (bool, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
 	done, err := l.evict(ctx, key)
 	if err != nil {
 		return false, &Error{Op: "evict", Key: key.String(), Err: err}
@@ -69,7 +75,7 @@ func (l *Locker) entries(ctx context.Context, key keyspace.Key) ([]*mvccpb.KeyVa
 		return nil, err
 	}
 	if key.IsZero() {
-		return nil, keyspace.ErrInvalid
+		return nil, errZeroKey
 	}
 	resp, err := l.kv.Get(ctx, key.Path(l.prefix), clientv3.WithPrefix(),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))

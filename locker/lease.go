@@ -92,7 +92,7 @@ func (s *lease) run() {
 }
 
 func (s *lease) grant() error {
-	ctx, cancel := context.WithTimeoutCause(s.l.grants, patience, errSilent)
+	ctx, cancel := patient(s.l.grants)
 	defer cancel()
 	sent := s.l.now()
 	resp, err := s.l.leaser.Grant(ctx, s.seconds)

@@ -31,7 +31,7 @@ func (l *Locker) use(ctx context.Context, seconds int64) (*lease, error) {
 			return s, nil
 		}
 		l.unuse(s)
-		if fresh || !errors.Is(err, errSilent) {
+		if fresh || !errors.Is(err, ErrUnavailable) {
 			return nil, err
 		}
 		// It was asked for on behalf of somebody else, long ago: ask again.

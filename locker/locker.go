@@ -209,7 +209,7 @@ func (l *Locker) Close() error {
 	l.mu.Unlock()
 	endAll(l.held(func(*Hold) bool { return true }), func(*Hold) error { return ErrClosed })
 
-	ctx, cancel := context.WithTimeoutCause(context.Background(), closePatience, errSilent)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), closePatience, ErrUnavailable)
 	defer cancel()
 	stop := time.AfterFunc(closePatience/2, func() { l.stopGrants(ErrClosed) })
 	l.stopAll(ErrClosed)

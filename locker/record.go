@@ -17,7 +17,7 @@ type Queue struct {
 type Owner struct {
 	Name        string            // as given by WithOwner
 	Token       Token             // of its hold, or the one that its hold will have; 0 before it reached etcd
-	Shared      bool              // for readers
+	Shared      bool              // a reader's; this version has none
 	Foreign     bool              // not written by this package: only Token is known
 	Since       time.Time         // when it began to wait, by its own clock
 	Annotations map[string]string // what its hooks tell
