@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 400, "how many seeds to run")
+	seeds = flag.Int("seeds", 200, "how many seeds to run")
 	first = flag.Uint64("first", 1, "the first of them")
 	one   = flag.Uint64("seed", 0, "the only seed to run; its history is logged")
 )
@@ -74,6 +74,8 @@ func run(t *testing.T, seed uint64) (w *world) {
 			rng:      rng,
 			believed: make(map[int64]*locker.Hold),
 			deleted:  make(map[int64]deletion),
+			queues:   make(map[string][]int64),
+			granted:  make(map[int64]bool),
 			vandal:   make(map[int64]bool),
 			tokens:   make(map[string]locker.Token),
 			open:     make(map[string]int),

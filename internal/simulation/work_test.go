@@ -135,6 +135,7 @@ func (p *process) act(ctx context.Context, k keyspace.Key) error {
 	switch n := w.n(100); {
 	case n < 35:
 		h, err := l.Acquire(ctx, k, ttl)
+		p.inTime(ctx, err)
 		if err != nil {
 			return err
 		}
@@ -142,6 +143,7 @@ func (p *process) act(ctx context.Context, k keyspace.Key) error {
 		return h.Release(p.releasing())
 	case n < 45:
 		h, err := l.TryAcquire(ctx, k)
+		p.inTime(ctx, err)
 		if err != nil {
 			return err
 		}
@@ -165,9 +167,10 @@ func (p *process) act(ctx context.Context, k keyspace.Key) error {
 		_, err := l.RunFuncInLock(ctx, k.String(), 2+w.n(8), func() { time.Sleep(w.span(0, 5*time.Second)) })
 		return err
 	case n < 88: // a change of mind
-		ctx, cancel := context.WithCancel(ctx)
-		time.AfterFunc(w.span(0, 3*time.Second), cancel)
+		ctx, cancel := context.WithTimeout(ctx, w.span(0, 3*time.Second))
+		defer cancel()
 		h, err := l.Acquire(ctx, k)
+		p.inTime(ctx, err)
 		if err != nil {
 			return err
 		}
@@ -181,6 +184,17 @@ func (p *process) act(ctx context.Context, k keyspace.Key) error {
 	default:
 		p.restart()
 		return nil
+	}
+}
+
+// inTime checks that an acquire under ctx ended with err before ctx, or soon after with an error.
+func (p *process) inTime(ctx context.Context, err error) {
+	deadline, _ := ctx.Deadline()
+	switch late := time.Since(deadline); {
+	case err == nil && late > 0:
+		p.w.failf("%s: granted %v after the end of ctx", p.name, late)
+	case late > time.Second:
+		p.w.failf("%s: failed %v after the end of ctx: %v", p.name, late, err)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +34,8 @@ type world struct {
 	failures []string
 	believed map[int64]*locker.Hold  // by create revision; those that have ended too
 	deleted  map[int64]deletion      // entries that etcd deleted, by create revision
+	queues   map[string][]int64      // the entries of each lock in etcd, by create revision
+	granted  map[int64]bool          // those that have become holds
 	vandal   map[int64]bool          // those that are deleted by hand
 	tokens   map[string]locker.Token // the highest of each key
 	open     map[string]int          // hook spans that have started and not ended
@@ -92,10 +96,20 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, ev := range events {
-		if ev.Type != mvccpb.Event_DELETE || !strings.HasPrefix(string(ev.Kv.Key), "/elock/") {
+		if !strings.HasPrefix(string(ev.Kv.Key), "/elock/") {
+			continue
+		}
+		dir := path.Dir(string(ev.Kv.Key))
+		if ev.Type == mvccpb.Event_PUT {
+			if ev.Kv.Version == 1 {
+				w.queues[dir] = append(w.queues[dir], rev)
+				w.expectGrant(dir)
+			}
 			continue
 		}
 		entry := ev.PrevKv.CreateRevision
+		w.queues[dir] = slices.DeleteFunc(w.queues[dir], func(e int64) bool { return e == entry })
+		w.expectGrant(dir)
 		d := deletion{time.Now(), w.vandal[entry] || bytes.Contains(ev.PrevKv.Value, []byte(`"evicted":true`))}
 		w.deleted[entry] = d
 		w.log("etcd: entry %d of %s deleted, by force %v", entry, ev.Kv.Key, d.forced)
@@ -103,6 +117,21 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 			w.fail("hold %d of %s is believed in when etcd deletes it", entry, ev.Kv.Key)
 		}
 	}
+}
+
+// expectGrant checks, where nothing is at fault, that the first in a queue soon becomes a hold or goes. The caller holds mu.
+func (w *world) expectGrant(dir string) {
+	if w.profile != calm || len(w.queues[dir]) == 0 {
+		return
+	}
+	first := w.queues[dir][0]
+	time.AfterFunc(2*time.Second, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if q := w.queues[dir]; len(q) > 0 && q[0] == first && !w.granted[first] {
+			w.fail("entry %d is the first in %s for 2s, and nobody holds", first, dir)
+		}
+	})
 }
 
 // A deletion is the end of an entry in etcd.
@@ -180,6 +209,7 @@ func (h *witness) HoldStart(ctx context.Context, d locker.HoldStartData) context
 	defer w.mu.Unlock()
 	entry := entryOf(d.Token)
 	w.stats.grants++
+	w.granted[entry] = true
 	w.log("%s: holds %v, entry %d, after %v", h.name, d.Key, entry, d.Waited)
 	last := w.tokens[d.Key.String()]
 	gone, deleted := w.deleted[entry]
