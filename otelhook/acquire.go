@@ -25,8 +25,11 @@ type acquiring struct {
 // acquiringKey tells apart several hooks of one Locker.
 type acquiringKey struct{ *Hook }
 
+// innermostKey finds the last *acquiring or *holding of any Hook.
+type innermostKey struct{}
+
 func (a *acquiring) Value(key any) any {
-	if key == (acquiringKey{a.hook}) {
+	if key == (acquiringKey{a.hook}) || key == (innermostKey{}) {
 		return a
 	}
 	return a.Context.Value(key)

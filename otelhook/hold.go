@@ -19,7 +19,7 @@ type holding struct {
 type holdingKey struct{ *Hook }
 
 func (d *holding) Value(key any) any {
-	if key == (holdingKey{d.hook}) {
+	if key == (holdingKey{d.hook}) || key == (innermostKey{}) {
 		return d
 	}
 	return d.Context.Value(key)
@@ -27,10 +27,12 @@ func (d *holding) Value(key any) any {
 
 // HoldStart starts the span that follows the acquire's: beside it under the
 // caller's span. Without one it is the acquire's child, since only that puts
-// both into one trace.
+// both into one trace. A hold that another Hook of the same Locker has started
+// just now is the parent: the function's spans are then under both.
 func (h *Hook) HoldStart(ctx context.Context, d locker.HoldStartData) context.Context {
 	parent := ctx
-	if a := h.acquiring(ctx); a != nil && a.caller.SpanContext().IsValid() {
+	_, begun := ctx.Value(innermostKey{}).(*holding)
+	if a := h.acquiring(ctx); a != nil && !begun && a.caller.SpanContext().IsValid() {
 		parent = trace.ContextWithSpan(ctx, a.caller)
 	}
 	hold := &holding{hook: h}

@@ -1,6 +1,7 @@
 package otelhook
 
 import (
+	"reflect"
 	"slices"
 
 	"go.opentelemetry.io/otel"
@@ -27,16 +28,22 @@ func newConfig(opts []Option) config {
 			o(&c)
 		}
 	}
-	if c.tracers == nil {
+	if isNil(c.tracers) {
 		c.tracers = otel.GetTracerProvider()
 	}
-	if c.meters == nil {
+	if isNil(c.meters) {
 		c.meters = otel.GetMeterProvider()
 	}
-	if c.propagator == nil {
+	if isNil(c.propagator) {
 		c.propagator = propagation.TraceContext{}
 	}
 	return c
+}
+
+// isNil also sees the nil pointer of an SDK's type that was never set.
+func isNil(v any) bool {
+	r := reflect.ValueOf(v)
+	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
 }
 
 // WithTracerProvider sets where spans come from. The default, and what nil

@@ -7,6 +7,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
@@ -21,6 +22,7 @@ func TestNilProvidersAndNoOptionsMeanTheGlobalOnes(t *testing.T) {
 	for _, opts := range [][]otelhook.Option{
 		nil,
 		{nil, otelhook.WithTracerProvider(nil), otelhook.WithMeterProvider(nil), otelhook.WithPropagator(nil)},
+		{otelhook.WithTracerProvider((*sdktrace.TracerProvider)(nil)), otelhook.WithMeterProvider((*sdkmetric.MeterProvider)(nil))},
 	} {
 		p := w.process("p")
 		otel.SetTracerProvider(p.tracers)

@@ -125,3 +125,21 @@ func TestAPanicUnderTheLockEndsItsSpans(t *testing.T) {
 			elock.hold (internal) elock.key=space/key elock.mode=exclusive elock.outcome=released elock.token=#1 elock.wait=…
 		`, w.picture())
 }
+
+func TestTheReleaseAfterAFunctionNestsUnderItsHold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var p *process
+	client := w.server.Client(t)
+	client.KV = spannedKV{client.KV, func() trace.Tracer { return p.tracers.Tracer("test") }}
+	p = w.processOn(client, "p")
+	if err := p.RunInLock(t.Context(), key, func(context.Context, *locker.Hold) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	want(t, `
+		elock.acquire in p (client) elock.key=space/key elock.mode=exclusive elock.outcome=acquired elock.token=#1 elock.try=false
+			etcd txn
+			elock.hold (internal) elock.key=space/key elock.mode=exclusive elock.outcome=released elock.token=#1 elock.wait=…
+				etcd txn
+		`, w.picture())
+}
