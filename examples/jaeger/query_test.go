@@ -89,19 +89,21 @@ func spans(t *testing.T, ui string) map[string]*span {
 	return all
 }
 
-// arrived waits until Jaeger has as many acquires, holds and timeouts as the
-// processes report; they have sent all.
+// arrived waits until Jaeger has as many acquires and holds as the processes
+// report, the one timeout, and nothing more comes; they have sent all.
 func arrived(t *testing.T, ui string, acquires int) map[string]*span {
 	t.Helper()
+	before := 0
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		all := spans(t, ui)
-		n := len(named(all, "elock.acquire"))
-		if n == acquires && len(named(all, "elock.hold")) == acquires {
+		n, holds, timeouts := len(named(all, "elock.acquire")), len(named(all, "elock.hold")), len(named(all, "elock.timeout"))
+		if n == acquires && holds == acquires && timeouts == 1 && len(all) == before {
 			return all
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("Jaeger has %d acquires and %d holds, want %d of each", n, len(named(all, "elock.hold")), acquires)
+			t.Fatalf("Jaeger has %d acquires, %d holds and %d timeouts, want %d, as many, and 1", n, holds, timeouts, acquires)
 		}
+		before = len(all)
 	}
 }
 
