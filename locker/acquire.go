@@ -74,7 +74,7 @@ func (l *Locker) acquire(ctx context.Context, key keyspace.Key, try bool, opts [
 	}
 	end.Token = tokenOf(c.rev)
 	l.hooks.acquireEnd(t, end)
-	return l.begin(ctx, c, r.maxHeld, end.Waited)
+	return l.begin(ctx, c, r, end.Waited)
 }
 
 // admit checks everything that can be checked before anything is sent.
@@ -140,10 +140,12 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 			c.done()
 			return nil, err
 		}
+		settled := make(chan struct{})
+		c.settle(err, func() { close(settled) })
 		wait := time.NewTimer(grace / 2)
 		defer wait.Stop()
 		select {
-		case <-c.settle(err):
+		case <-settled:
 		case <-wait.C:
 		}
 		return nil, err
@@ -151,19 +153,23 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 }
 
 // begin makes a hold of a claim that is first in the queue.
-func (l *Locker) begin(ctx context.Context, c *claim, maxHeld, waited time.Duration) (*Hold, error) {
-	h := newHold(l.hooks, ctx, c, maxHeld, waited)
+func (l *Locker) begin(ctx context.Context, c *claim, r request, waited time.Duration) (*Hold, error) {
+	h := newHold(l.hooks, ctx, c, r.maxHeld, waited)
 	if err := l.add(h); err != nil {
 		h.end(err)
 		h.ended()
-		c.settle(err)
+		c.settle(err, func() {})
 		return nil, err
+	}
+	if r.tenant {
+		l.tenants.enter(h)
 	}
 	if l.onSuccess != nil {
 		returned := false
 		defer func() {
 			if !returned {
 				_ = h.Release(ctx) // the panic says more
+				l.tenants.remove(h)
 			}
 		}()
 		l.onSuccess(h.Key().String())

@@ -24,7 +24,8 @@ type claim struct {
 	lease *lease
 	dir   string // the lock's directory
 	name  string // the entry's key
-	value string // its record; no other claim writes the same
+	value string // its record
+	nonce uint64 // in the record; no other claim of the Locker has it
 	rev   int64  // its create revision; 0 until known
 	sent  bool   // it may be in etcd
 }
@@ -34,18 +35,20 @@ var errDisplaced = errors.New("locker: queue entry was deleted")
 
 func (l *Locker) newClaim(key keyspace.Key, s *lease, who Owner) *claim {
 	dir := key.Path(l.prefix)
+	nonce := l.nonce.Add(1)
 	return &claim{
 		l:     l,
 		key:   key,
 		lease: s,
 		dir:   dir,
+		nonce: nonce,
 		name:  dir + strconv.FormatInt(int64(s.id), 16),
 		value: record{
 			Version:     recordVersion,
 			Owner:       who.Name,
 			Mode:        exclusive,
 			Since:       who.Since,
-			Nonce:       l.nonce.Add(1),
+			Nonce:       nonce,
 			Annotations: who.Annotations,
 		}.encode(),
 	}
@@ -201,13 +204,19 @@ func (c *claim) removeGhost(ctx context.Context, ghost *mvccpb.KeyValue) error {
 	return err
 }
 
+// is reports whether kv is c's entry. Written over by hand, without the lease,
+// it is nobody's.
+func (c *claim) is(kv *mvccpb.KeyValue) bool {
+	return kv.CreateRevision == c.rev && kv.Lease == int64(c.lease.id)
+}
+
 // find reports whether c's own write was committed.
 func (c *claim) find(ctx context.Context) (bool, error) {
 	resp, err := c.l.kv.Get(ctx, c.name)
-	if err != nil {
+	if err != nil || len(resp.Kvs) == 0 {
 		return false, err
 	}
-	if len(resp.Kvs) == 0 || string(resp.Kvs[0].Value) != c.value {
+	if r, ok := parseRecord(resp.Kvs[0].Value); !ok || r.Nonce != c.nonce {
 		return false, nil
 	}
 	c.rev = resp.Kvs[0].CreateRevision
@@ -218,14 +227,14 @@ func (c *claim) find(ctx context.Context) (bool, error) {
 func (c *claim) look(ctx context.Context) (*mvccpb.KeyValue, error) {
 	before := clientv3.WithMaxCreateRev(c.rev - 1)
 	resp, err := c.l.kv.Txn(ctx).Then(
-		clientv3.OpGet(c.name, clientv3.WithKeysOnly()),
+		clientv3.OpGet(c.name), // whole: a key alone comes without its lease
 		clientv3.OpGet(c.dir, append(clientv3.WithLastCreate(), before)...),
 	).Commit()
 	if err != nil {
 		return nil, err
 	}
 	own := resp.Responses[0].GetResponseRange().Kvs
-	if len(own) == 0 || own[0].CreateRevision != c.rev {
+	if len(own) == 0 || !c.is(own[0]) {
 		return nil, errDisplaced
 	}
 	ahead := resp.Responses[1].GetResponseRange().Kvs
@@ -281,10 +290,12 @@ func (c *claim) watch(ctx context.Context, ahead *mvccpb.KeyValue) (*mvccpb.KeyV
 
 // remove deletes c's entry and no other, and reports whether it was there.
 func (c *claim) remove(ctx context.Context) (bool, error) {
-	if c.rev != 0 {
-		return c.l.deleteRevision(ctx, c.name, c.rev)
+	if c.rev == 0 {
+		if found, err := c.find(ctx); err != nil || !found {
+			return false, err
+		}
 	}
-	return c.l.deleteIf(ctx, clientv3.Compare(clientv3.Value(c.name), "=", c.value), c.name)
+	return c.l.deleteRevision(ctx, c.name, c.rev)
 }
 
 // done gives up the lane and the lease. c is not in etcd any more, or ends
@@ -294,12 +305,13 @@ func (c *claim) done() {
 	c.l.lanes.leave(c.key)
 }
 
+// deleteRevision deletes the key with that create revision and no other, and
+// reports whether it was there.
 func (l *Locker) deleteRevision(ctx context.Context, name string, rev int64) (bool, error) {
-	return l.deleteIf(ctx, clientv3.Compare(clientv3.CreateRevision(name), "=", rev), name)
-}
-
-func (l *Locker) deleteIf(ctx context.Context, cond clientv3.Cmp, name string) (bool, error) {
-	resp, err := l.kv.Txn(ctx).If(cond).Then(clientv3.OpDelete(name)).Commit()
+	resp, err := l.kv.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(name), "=", rev)).
+		Then(clientv3.OpDelete(name)).
+		Commit()
 	if err != nil {
 		return false, err
 	}

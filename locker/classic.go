@@ -17,15 +17,14 @@ type Job interface{ Run() }
 // elsewhere or by this Locker, and with ErrInvalidTTL unless ttl is positive.
 // ctx bounds the call, not the hold.
 func (l *Locker) Lock(ctx context.Context, key string, ttl int) error {
-	h, err := l.lock(ctx, key, ttl)
+	_, err := l.lock(ctx, key, ttl, func(r *request) { r.tenant = true })
 	if err != nil {
 		return &Error{Op: "lock", Key: key, Err: err}
 	}
-	l.tenants.enter(h)
 	return nil
 }
 
-func (l *Locker) lock(ctx context.Context, key string, ttl int) (*Hold, error) {
+func (l *Locker) lock(ctx context.Context, key string, ttl int, opts ...AcquireOption) (*Hold, error) {
 	if err := l.check(); err != nil {
 		return nil, err
 	}
@@ -33,10 +32,10 @@ func (l *Locker) lock(ctx context.Context, key string, ttl int) (*Hold, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ttl <= 0 || ttl > maxTTL {
+	if ttl <= 0 || int64(ttl) > maxTTL {
 		return nil, fmt.Errorf("%w: %d s", ErrInvalidTTL, ttl)
 	}
-	return l.acquire(ctx, k, true, []AcquireOption{TTL(time.Duration(ttl) * time.Second)})
+	return l.acquire(ctx, k, true, append(opts, TTL(time.Duration(ttl)*time.Second)))
 }
 
 // Unlock releases what Lock locked, as Hold.Release does. It gives ErrNotHeld
@@ -117,11 +116,8 @@ func (l *Locker) sleep(ctx context.Context, h *Hold) error {
 		}
 		pause(ctx, d)
 	}
-	switch {
-	case h.ctx.Err() != nil:
-		return context.Cause(h.ctx)
-	case ctx.Err() != nil:
+	if h.ctx.Err() == nil && ctx.Err() != nil {
 		return &Error{Op: "run", Key: h.Key().String(), Err: ctxError(ctx)}
 	}
-	return nil
+	return h.Err() // by the clocks: the machine may have slept
 }

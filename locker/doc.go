@@ -26,7 +26,8 @@
 // it. A write whose answer was lost is looked up, and then adopted or undone.
 // What cannot be undone while etcd is out of reach is undone in the background;
 // until then only acquires of the same key by the same Locker wait for it. No
-// call waits longer than half a second after its context is done.
+// call waits longer than half a second after its context is done; the part of
+// Shutdown that closes takes what Close may take.
 //
 // # The way of a lock through the code
 //

@@ -27,9 +27,10 @@ type Hold struct {
 	cancel context.CancelCauseFunc
 
 	mu      sync.Mutex
-	cause   error           // why it ended; nil while held
-	held    time.Duration   // how long, when it has ended
-	settled <-chan struct{} // closed when an unconfirmed release is settled; nil if confirmed
+	cause   error         // why it ended; nil while held
+	held    time.Duration // how long, when it has ended
+	told    bool          // the hooks have heard of it
+	settled chan struct{} // closed when its release is settled; nil before there is one
 }
 
 type holdKey struct{}
@@ -78,8 +79,8 @@ func (h *Hold) Token() Token { return h.token }
 // deadline nor its cancellation.
 func (h *Hold) Context() context.Context { return h.ctx }
 
-// Err returns nil while the lock is held, and otherwise the cause of
-// Context. It consults the clocks, so it is right even when the process was
+// Err returns nil while the lock is held, and otherwise the cause of Context,
+// or the loss that Release found. It consults the clocks, so it is right even when the process was
 // paused and nothing else had time to run.
 func (h *Hold) Err() error {
 	h.mu.Lock()
@@ -103,6 +104,8 @@ func (h *Hold) Remaining() time.Duration {
 // Fence returns a comparison for the If of an etcd transaction of your own. It
 // holds for as long as the lock's key is in etcd, and so never together with
 // that of another hold: a write under it cannot come after the next holder's.
+// (If somebody overwrites the key by hand, without its lease, the lock is lost
+// and yet the key stays for a moment.)
 func (h *Hold) Fence() clientv3.Cmp {
 	return clientv3.Compare(clientv3.CreateRevision(h.claim.name), "=", h.claim.rev)
 }
@@ -128,26 +131,29 @@ func (h *Hold) Release(ctx context.Context) error {
 
 func (h *Hold) release(ctx context.Context) error {
 	if h.end(ErrReleased) {
-		defer h.ended() // when it is known whether the lock was still held
-		return h.free(ctx)
+		return h.free(ctx, func() { close(h.settled) })
 	}
-	h.mu.Lock()
-	cause, settled := h.cause, h.settled
-	h.mu.Unlock()
-	if !errors.Is(cause, ErrReleased) {
+	if cause := h.ending(); !errors.Is(cause, ErrReleased) {
 		return cause
-	}
-	if settled == nil {
-		return nil
 	}
 	wait, cancel := detached(ctx)
 	defer cancel()
 	select {
-	case <-settled:
+	case <-h.settled:
+		if cause := h.ending(); !errors.Is(cause, ErrReleased) {
+			return cause
+		}
 		return nil
 	case <-wait.Done():
-		return h.unconfirmed(silence(ctx, wait, nil))
+		return unconfirmed(silence(ctx, wait, nil))
 	}
+}
+
+// ending returns why the hold ended, nil while it is held.
+func (h *Hold) ending() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cause
 }
 
 // silence tells why a call under a detached context failed.
@@ -161,9 +167,9 @@ func silence(caller, detached context.Context, err error) error {
 	return ErrUnavailable
 }
 
-// free deletes the lock's key after the hold has ended. The lane opens when
-// that is settled.
-func (h *Hold) free(caller context.Context) error {
+// free deletes the lock's key after the hold has ended. When that is settled,
+// the lane opens, and settled is called.
+func (h *Hold) free(caller context.Context, settled func()) error {
 	ctx, cancel := detached(caller)
 	defer cancel()
 	c := h.claim
@@ -171,11 +177,9 @@ func (h *Hold) free(caller context.Context) error {
 	switch {
 	case err != nil:
 		err = silence(caller, ctx, err)
-		settled := c.settle(err)
-		h.mu.Lock()
-		h.settled = settled
-		h.mu.Unlock()
-		return h.unconfirmed(err)
+		h.ended()
+		c.settle(err, settled)
+		return unconfirmed(err)
 	case !deleted && !c.l.closing():
 		why := c.history(ctx)
 		if why == KeyDeleted && c.lease.expired(ctx) && !c.l.closing() { // Close revokes it
@@ -187,28 +191,31 @@ func (h *Hold) free(caller context.Context) error {
 			h.cause = lost
 		}
 		h.mu.Unlock()
+		h.ended()
 		c.done()
+		settled()
 		return lost
 	}
+	h.ended()
 	c.done()
+	settled()
 	return nil
 }
 
 // unsettled reports whether a release is not confirmed yet.
 func (h *Hold) unsettled() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	if h.settled == nil {
+		return false
+	}
 	select {
 	case <-h.settled:
 		return false
 	default:
-		return h.settled != nil
+		return true
 	}
 }
 
-func (h *Hold) unconfirmed(err error) error {
-	return fmt.Errorf("not confirmed, free in %v at the latest: %w", h.claim.lease.ttl, err)
-}
+func unconfirmed(err error) error { return fmt.Errorf("not confirmed, trying on: %w", err) }
 
 // end ends the hold and reports whether this call did: then the caller must
 // call ended, and see to the claim.
@@ -217,6 +224,9 @@ func (h *Hold) end(cause error) bool {
 	first := h.cause == nil
 	if first {
 		h.cause, h.held = cause, time.Since(h.since)
+		if cause == ErrReleased {
+			h.settled = make(chan struct{})
+		}
 	}
 	h.mu.Unlock()
 	if first {
@@ -226,12 +236,16 @@ func (h *Hold) end(cause error) bool {
 	return first
 }
 
-// ended tells the hooks.
+// ended tells the hooks, once, before anybody else in this process can hold.
 func (h *Hold) ended() {
 	h.mu.Lock()
 	d := HoldEndData{Key: h.Key(), Token: h.token, Held: h.held, Cause: h.cause}
+	told := h.told
+	h.told = true
 	h.mu.Unlock()
-	h.claim.l.hooks.holdEnd(h.trail, d)
+	if !told {
+		h.claim.l.hooks.holdEnd(h.trail, d)
+	}
 }
 
 // Run calls fn and releases the lock when fn returns, panics or calls
@@ -261,6 +275,9 @@ func (h *Hold) Run(fn func(ctx context.Context, h *Hold) error) (err error) {
 	}()
 	if fn == nil {
 		return &Error{Op: "run", Key: h.Key().String(), Err: invalid("nil function")}
+	}
+	if err := h.Err(); err != nil { // by the clocks: the machine may have slept
+		return &Error{Op: "run", Key: h.Key().String(), Err: err}
 	}
 	return fn(ctx, h)
 }

@@ -21,6 +21,7 @@ import (
 type lease struct {
 	l       *Locker
 	seconds int64         // the TTL that was asked for
+	asked   instant       // when
 	ready   chan struct{} // closed when granted, or failed with err
 	err     error         // why it could not be granted
 
@@ -48,7 +49,7 @@ type lease struct {
 const margin = 10
 
 func newLease(l *Locker, seconds int64) *lease {
-	s := &lease{l: l, seconds: seconds, ready: make(chan struct{})}
+	s := &lease{l: l, seconds: seconds, asked: l.now(), ready: make(chan struct{})}
 	s.ctx, s.endLease = context.WithCancelCause(l.ctx)
 	s.waits, s.endWaits = context.WithCancelCause(l.drain)
 	return s

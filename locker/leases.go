@@ -14,8 +14,9 @@ import (
 // use returns the lease for a TTL, granting it first if there is none. The
 // caller must call unuse.
 func (l *Locker) use(ctx context.Context, seconds int64) (*lease, error) {
+	began := l.now()
 	for {
-		s, fresh, err := l.lease(seconds)
+		s, err := l.lease(seconds)
 		if err != nil {
 			return nil, err
 		}
@@ -31,30 +32,28 @@ func (l *Locker) use(ctx context.Context, seconds int64) (*lease, error) {
 			return s, nil
 		}
 		l.unuse(s)
-		if fresh || !errors.Is(err, ErrUnavailable) {
+		if !errors.Is(err, ErrUnavailable) || s.asked.mono >= began.mono {
 			return nil, err
 		}
-		// It was asked for on behalf of somebody else, long ago: ask again.
+		// It was asked for before, on behalf of somebody else: ask again.
 	}
 }
 
-// lease returns the lease for a TTL with one more user, and whether it was
-// asked for just now.
-func (l *Locker) lease(seconds int64) (s *lease, fresh bool, err error) {
+// lease returns the lease for a TTL with one more user.
+func (l *Locker) lease(seconds int64) (*lease, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.drain.Err() != nil {
-		return nil, false, ErrClosed
+		return nil, ErrClosed
 	}
-	s = l.leases[seconds]
+	s := l.leases[seconds]
 	if s == nil {
-		fresh = true
 		s = newLease(l, seconds)
 		l.leases[seconds] = s
 		l.goroutines.Go(s.run)
 	}
 	s.users++
-	return s, fresh, nil
+	return s, nil
 }
 
 func (l *Locker) unuse(s *lease) {

@@ -172,9 +172,9 @@ func endAll(holds []*Hold, cause func(*Hold) error) (ended int) {
 }
 
 // Shutdown refuses new acquires, ends those that wait with ErrClosed, waits
-// until every hold is released, and then does what Close does. If ctx ends
-// first it returns the context's error: the holds go on, acquires stay
-// refused, and Close may still be called.
+// until every hold is released, and then calls Close, which has a bound of its
+// own. If ctx ends first it returns the context's error: the holds go on,
+// acquires stay refused, and Close may still be called.
 func (l *Locker) Shutdown(ctx context.Context) error {
 	if err := l.check(); err != nil {
 		return &Error{Op: "shutdown", Err: err}

@@ -193,6 +193,7 @@ type request struct {
 	ttl     time.Duration
 	seconds int64 // ttl as it goes to etcd
 	maxHeld time.Duration
+	tenant  bool  // of the classic Lock
 	err     error // the first bad option
 }
 

@@ -17,7 +17,7 @@ const (
 	maxWatches = 8
 	// checkBatch is how many keys are looked up in one transaction; etcd
 	// allows 128 by default.
-	checkBatch = 100
+	checkBatch = 64
 )
 
 // sentry notices when somebody deletes the key of a hold.
@@ -28,6 +28,7 @@ func (l *Locker) sentry() {
 		crowd   []*Hold // under the watch of the directory
 		endWide context.CancelFunc
 		tick    = time.NewTicker(watchAfter)
+		ticking bool
 	)
 	tick.Stop()
 	defer tick.Stop()
@@ -39,7 +40,10 @@ func (l *Locker) sentry() {
 			}
 			return
 		case <-l.wake:
-			tick.Reset(watchAfter)
+			if !ticking {
+				tick.Reset(watchAfter)
+				ticking = true
+			}
 			continue
 		case <-tick.C:
 		}
@@ -57,7 +61,7 @@ func (l *Locker) sentry() {
 				ctx, endWide = context.WithCancel(l.ctx)
 				l.spawn(func() { l.followAll(ctx) })
 			}
-			l.verify(l.ctx, old)
+			l.spawn(func() { l.verify(l.ctx, old) })
 		}
 		if len(crowd) == 0 && endWide != nil {
 			endWide()
@@ -65,6 +69,7 @@ func (l *Locker) sentry() {
 		}
 		if len(aging)+len(single)+len(crowd) == 0 {
 			tick.Stop()
+			ticking = false
 		}
 	}
 }
@@ -95,14 +100,14 @@ func (l *Locker) followOne(h *Hold) {
 
 func (l *Locker) followAll(ctx context.Context) {
 	all := func() []*Hold { return l.held(func(*Hold) bool { return true }) }
-	l.follow(ctx, l.root, all, clientv3.WithPrefix())
+	l.follow(ctx, l.root, all, clientv3.WithPrefix(), clientv3.WithFilterPut())
 }
 
 // follow watches a key, or what opts make of it, until ctx is done, and ends
 // the holds whose keys are deleted. Once the watch is in place it verifies
 // those that holds returns, for what happened before.
 func (l *Locker) follow(ctx context.Context, key string, holds func() []*Hold, opts ...clientv3.OpOption) {
-	opts = append(opts, clientv3.WithCreatedNotify(), clientv3.WithFilterPut(), clientv3.WithPrevKV())
+	opts = append(opts, clientv3.WithCreatedNotify(), clientv3.WithPrevKV())
 	logged := false
 	for wait := retryPause; ctx.Err() == nil; wait = pause(ctx, wait) {
 		round, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), watchRound)
@@ -129,7 +134,11 @@ func (l *Locker) deleted(ctx context.Context, events []*clientv3.Event) {
 		h := l.holds[string(ev.Kv.Key)]
 		l.mu.Unlock()
 		switch {
-		case h == nil || ev.Kv.ModRevision < h.claim.rev:
+		case h == nil || ev.Kv.ModRevision <= h.claim.rev:
+		case ev.Type == clientv3.EventTypePut && h.claim.is(ev.Kv): // such as the mark of Evict
+		case ev.Type == clientv3.EventTypePut:
+			h.lose(KeyDeleted)
+			l.spawn(func() { h.claim.removeOnce() })
 		case evicted(ev):
 			h.lose(Evicted)
 		default:
@@ -144,6 +153,10 @@ func (l *Locker) verify(ctx context.Context, holds []*Hold) {
 	for wait := retryPause; len(holds) > 0 && ctx.Err() == nil; {
 		batch := holds[:min(len(holds), checkBatch)]
 		missing, err := l.missing(ctx, batch)
+		if refused(err) {
+			l.log.Warn("elock: holds cannot be checked", "owner", l.owner, "err", err)
+			return
+		}
 		if err != nil {
 			wait = pause(ctx, wait)
 			holds = live(holds)
@@ -164,7 +177,7 @@ func (l *Locker) missing(ctx context.Context, holds []*Hold) (missing []*Hold, e
 	defer cancel()
 	ops := make([]clientv3.Op, len(holds))
 	for i, h := range holds {
-		ops[i] = clientv3.OpGet(h.claim.name, clientv3.WithKeysOnly())
+		ops[i] = clientv3.OpGet(h.claim.name)
 	}
 	resp, err := l.kv.Txn(ctx).Then(ops...).Commit()
 	if err != nil {
@@ -172,7 +185,7 @@ func (l *Locker) missing(ctx context.Context, holds []*Hold) (missing []*Hold, e
 	}
 	for i, h := range holds {
 		kvs := resp.Responses[i].GetResponseRange().Kvs
-		if len(kvs) == 0 || kvs[0].CreateRevision != h.claim.rev {
+		if len(kvs) == 0 || !h.claim.is(kvs[0]) {
 			missing = append(missing, h)
 		}
 	}
@@ -193,6 +206,13 @@ func (l *Locker) gone(ctx context.Context, holds []*Hold, why func(*claim) Reaso
 			h.lose(why(h.claim))
 		}
 	}
+}
+
+// removeOnce deletes what somebody made of c's key, if etcd can be reached.
+func (c *claim) removeOnce() {
+	ctx, cancel := detached(c.l.ctx)
+	defer cancel()
+	_, _ = c.remove(ctx)
 }
 
 // lose ends a hold whose key is gone.

@@ -97,6 +97,24 @@ func TestADeletionIsNoticedAlthoughWatchesBreak(t *testing.T) {
 	wantLost(t, h.Err(), locker.KeyDeleted)
 }
 
+func TestAHoldWhoseKeyIsWrittenOverByHandIsLost(t *testing.T) {
+	t.Parallel()
+	a, b, client, prefix := newPair(t)
+	h := acquire(t, a, key)
+	resp, err := client.Get(t.Context(), key.Path(prefix), clientv3.WithPrefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A put without the lease takes the key off it: to others it is no entry.
+	if _, err := client.Put(t.Context(), string(resp.Kvs[0].Key), "note"); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, h.Context().Done())
+	wantLost(t, h.Err(), locker.KeyDeleted)
+	release(t, acquire(t, b, key))
+	release(t, acquire(t, a, key))
+}
+
 func TestAWaiterWhoseKeyIsDeletedQueuesAgain(t *testing.T) {
 	t.Parallel()
 	a, b, client, prefix := newPair(t)

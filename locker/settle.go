@@ -6,17 +6,15 @@ import (
 )
 
 // settle removes c from etcd on a goroutine, trying until it is done or the
-// lease has ended, and then opens the lane. The channel is closed after that.
-func (c *claim) settle(cause error) <-chan struct{} {
-	settled := make(chan struct{})
+// lease has ended, then opens the lane, and calls then.
+func (c *claim) settle(cause error, then func()) {
 	finish := func() {
 		c.done()
-		close(settled)
+		then()
 	}
 	if !c.l.spawn(func() { c.clean(cause); finish() }) {
 		finish() // Close revokes the lease
 	}
-	return settled
 }
 
 func (c *claim) clean(cause error) {

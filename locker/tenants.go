@@ -53,6 +53,16 @@ func (t *tenants) leave(k keyspace.Key) *Hold {
 	return y.present
 }
 
+// remove forgets a hold whose Lock failed after all.
+func (t *tenants) remove(h *Hold) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if y := t.m[h.Key()]; y.present == h {
+		y.present = nil
+		t.m[h.Key()] = y
+	}
+}
+
 // restore takes back a hold whose release is not confirmed, for another Unlock.
 func (t *tenants) restore(h *Hold) {
 	t.mu.Lock()
