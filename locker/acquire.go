@@ -128,6 +128,7 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 			// The place in the queue is gone: go to its end.
 			l.log.Info("elock: lost the place in the queue, queueing again", "key", key.String(), "owner", l.owner, "err", err)
 			l.unuse(s)
+			pause(ctx, retryPause) // whoever deletes entries may do so again
 			continue
 		}
 		switch {
