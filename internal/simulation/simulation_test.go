@@ -96,7 +96,7 @@ func run(t *testing.T, seed uint64) (w *world) {
 		var wg sync.WaitGroup
 		wg.Go(w.torment)
 		for _, p := range w.procs {
-			for range 1 + rng.IntN(4) {
+			for range 1 + w.n(4) {
 				wg.Go(p.work)
 			}
 		}
