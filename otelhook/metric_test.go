@@ -76,7 +76,7 @@ func TestDurationsAreInSecondsAndLeadToTheTrace(t *testing.T) {
 	t.Parallel()
 	p := newWorld(t).process("p")
 	h := p.acquire(t, t.Context(), key)
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(50 * time.Millisecond) // the length of the hold
 	release(t, h)
 	trace := p.spans.Ended()[0].SpanContext().TraceID()
 	for _, m := range p.collect(t) {
