@@ -72,7 +72,7 @@ func (l *Locker) acquire(ctx context.Context, key keyspace.Key, try bool, opts [
 		l.hooks.acquireEnd(t, end)
 		return nil, err
 	}
-	end.Token = tokenOf(c.rev)
+	end.Token = c.token()
 	l.hooks.acquireEnd(t, end)
 	return l.begin(ctx, c, r, end.Waited)
 }
@@ -104,30 +104,42 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 	behind := func(by Owner, ahead int) {
 		blocked(BlockedData{Key: key, By: by, Local: true, Ahead: ahead})
 	}
+	var c *claim // what came with the lane
 	var err error
 	if try {
-		err = l.lanes.tryEnter(key, who, behind)
+		c, err = l.lanes.tryEnter(key, who, behind)
 	} else {
-		err = l.lanes.enter(ctx, l.drain, key, who, behind)
+		c, err = l.lanes.enter(ctx, l.drain, key, who, seconds, behind)
 	}
 	if err != nil {
 		return nil, err
 	}
-	for {
-		s, err := l.use(ctx, seconds)
-		if err != nil {
-			l.lanes.leave(key)
-			return nil, err
+	if c != nil && !c.usable(seconds) {
+		_, err := c.remove(ctx)
+		if err != nil && c.lease.ctx.Err() == nil {
+			return nil, c.abandon(err)
 		}
-		c := l.newClaim(key, s, who)
+		c.drop()
+		c = nil
+	}
+	for {
+		if c == nil {
+			s, err := l.use(ctx, seconds)
+			if err != nil {
+				l.lanes.leave(key)
+				return nil, err
+			}
+			c = l.newClaim(key, s, who)
+		}
 		err = c.obtain(ctx, try, blocked)
 		if err == nil {
 			return c, nil
 		}
-		if ctx.Err() == nil && l.drain.Err() == nil && (s.ctx.Err() != nil || errors.Is(err, errDisplaced)) {
+		if ctx.Err() == nil && l.drain.Err() == nil && (c.lease.ctx.Err() != nil || errors.Is(err, errDisplaced)) {
 			// The place in the queue is gone: go to its end.
 			l.log.Info("elock: lost the place in the queue, queueing again", "key", key.String(), "owner", l.owner, "err", err)
-			l.unuse(s)
+			c.drop()
+			c = nil
 			pause(ctx, retryPause) // whoever deletes entries may do so again
 			continue
 		}
@@ -137,20 +149,29 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 		case l.drain.Err() != nil:
 			err = ErrClosed
 		}
-		if !c.sent {
+		switch {
+		case !c.sent:
 			c.done()
 			return nil, err
+		case c.first() && c.pass(func() {}):
+			return nil, err
 		}
-		settled := make(chan struct{})
-		c.settle(err, func() { close(settled) })
-		wait := time.NewTimer(grace / 2)
-		defer wait.Stop()
-		select {
-		case <-settled:
-		case <-wait.C:
-		}
-		return nil, err
+		return nil, c.abandon(err)
 	}
+}
+
+// abandon removes c, whose lock is not wanted for the reason of err, and waits
+// a moment for that.
+func (c *claim) abandon(err error) error {
+	settled := make(chan struct{})
+	c.settle(err, func() { close(settled) })
+	wait := time.NewTimer(grace / 2)
+	defer wait.Stop()
+	select {
+	case <-settled:
+	case <-wait.C:
+	}
+	return err
 }
 
 // begin makes a hold of a claim that is first in the queue.

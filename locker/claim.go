@@ -3,8 +3,11 @@ package locker
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
+	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -17,42 +20,56 @@ import (
 // and the first in it holds the lock. Keys without a lease are not entries:
 // nobody who waits or holds ever leaves one.
 //
-// A claim belongs to the goroutine that occupies the key's lane.
+// A claim belongs to the goroutine that occupies the key's lane. It may pass
+// with the lane, so that several goroutines hold the lock under it, one after
+// another.
 type claim struct {
 	l     *Locker
 	key   keyspace.Key
 	lease *lease
 	dir   string // the lock's directory
 	name  string // the entry's key
-	value string // its record
-	nonce uint64 // in the record; no other claim of the Locker has it
+	rec   record // its value
 	rev   int64  // its create revision; 0 until known
 	sent  bool   // it may be in etcd
+	place place
+	heir  *claim // perhaps in etcd instead of c
+
+	granted time.Time // when it was first in the queue; zero before
+	grants  Token     // how many held the lock under it before
+	kept    *keeping  // what keeps it while nobody here holds it; nil if nothing ever did
 }
+
+// A place is a claim's place in the queue as of a revision of etcd.
+type place struct {
+	rev      int64
+	ahead    []*mvccpb.KeyValue // the entries ahead, the nearest first
+	complete bool               // there are no others
+	n        int                // how many are ahead; 0 if that is not known
+}
+
+// nearby is how many entries ahead a claim asks for.
+const nearby = 8
 
 // errDisplaced says that the entry was deleted by somebody else.
 var errDisplaced = errors.New("locker: queue entry was deleted")
 
+// newClaim returns a claim that is not in etcd yet.
 func (l *Locker) newClaim(key keyspace.Key, s *lease, who Owner) *claim {
-	dir := key.Path(l.prefix)
-	nonce := l.nonce.Add(1)
-	return &claim{
-		l:     l,
-		key:   key,
-		lease: s,
-		dir:   dir,
-		nonce: nonce,
-		name:  dir + strconv.FormatInt(int64(s.id), 16),
-		value: record{
-			Version:     recordVersion,
-			Owner:       who.Name,
-			Mode:        exclusive,
-			Since:       who.Since,
-			Nonce:       nonce,
-			Annotations: who.Annotations,
-		}.encode(),
-	}
+	c := &claim{l: l, key: key, lease: s, dir: key.Path(l.prefix), rec: record{
+		Version:     recordVersion,
+		Owner:       who.Name,
+		Mode:        exclusive,
+		Since:       who.Since,
+		Nonce:       l.nonce.Add(1),
+		Annotations: who.Annotations,
+	}}
+	c.name = c.dir + strconv.FormatInt(int64(s.id), 16)
+	return c
 }
+
+// token is that of the hold under c.
+func (c *claim) token() Token { return tokenOf(c.rev) + c.grants }
 
 // obtain gets the lock: when it returns nil, c is the first in the queue. ctx
 // bounds the wait. On failure c.sent tells whether anything may be in etcd.
@@ -63,18 +80,25 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 	// so wait a little for its answer.
 	write, stop := linger(ctx, grace/2) // the clean-up gets the other half
 	defer stop()
-	ahead, n, err := c.enter(write, try)
-	for ahead != nil && err == nil {
-		if c.l.gaveUp(ahead) {
-			ahead, n, err = c.overtake(write, ahead, try)
+	var err error
+	if c.rev == 0 {
+		err = c.enter(write, try)
+	}
+	for err == nil && !c.first() {
+		ahead := c.place.nearest()
+		if ahead == nil {
+			err = c.look(ctx)
 			continue
 		}
-		blocked(BlockedData{Key: c.key, By: ownerOf(ahead), Ahead: n})
+		if c.l.gaveUp(ahead) {
+			err = c.overtake(write, ahead, try)
+			continue
+		}
+		blocked(BlockedData{Key: c.key, By: ownerOf(ahead), Ahead: c.place.n})
 		if try {
 			return ErrLocked
 		}
-		n = 0 // as known when c came last
-		ahead, err = c.await(ctx, ahead)
+		err = c.await(ctx)
 	}
 	if err == nil && c.lease.remaining() <= 0 {
 		c.lease.lose(Deadline)
@@ -86,37 +110,51 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 	if c.lease.waits.Err() != nil {
 		return context.Cause(c.lease.waits)
 	}
+	if c.granted.IsZero() {
+		c.granted = time.Now()
+	}
 	return context.Cause(ctx)
 }
 
+// first reports whether c was the first in the queue at the revision of its
+// place.
+func (c *claim) first() bool {
+	return c.rev != 0 && c.place.complete && len(c.place.ahead) == 0
+}
+
+func (p place) nearest() *mvccpb.KeyValue {
+	if len(p.ahead) == 0 {
+		return nil
+	}
+	return p.ahead[0]
+}
+
 // overtake removes an entry ahead that this Locker believes in no more, though
-// etcd still does, and returns what is ahead then.
-func (c *claim) overtake(ctx context.Context, ghost *mvccpb.KeyValue, try bool) (ahead *mvccpb.KeyValue, n int, err error) {
+// etcd still does, and finds the place anew.
+func (c *claim) overtake(ctx context.Context, ghost *mvccpb.KeyValue, try bool) error {
 	if err := c.removeGhost(ctx, ghost); err != nil {
-		return nil, 0, err
+		return err
 	}
 	if c.rev == 0 {
 		return c.enter(ctx, try)
 	}
-	ahead, err = c.look(ctx)
-	return ahead, 0, err
+	return c.look(ctx)
 }
 
-// enter joins the queue and returns the entry directly ahead, or nil if there
-// is none, and how many are ahead. A try joins only an empty queue, and
-// otherwise returns the first entry.
-func (c *claim) enter(ctx context.Context, try bool) (ahead *mvccpb.KeyValue, n int, err error) {
+// enter joins the queue and finds the place in it. A try joins only an empty
+// queue; otherwise the place has its first entry.
+func (c *claim) enter(ctx context.Context, try bool) (err error) {
 	c.sent = true
 	for {
 		if try {
-			ahead, err = c.putIfFree(ctx)
+			err = c.putIfFree(ctx)
 		} else {
-			ahead, n, err = c.put(ctx)
+			err = c.put(ctx)
 		}
 		switch {
 		case err == nil:
 			c.sent = c.rev != 0
-			return ahead, n, nil
+			return nil
 		case errors.Is(err, errStale):
 			continue
 		case errors.Is(err, rpctypes.ErrLeaseNotFound):
@@ -124,66 +162,79 @@ func (c *claim) enter(ctx context.Context, try bool) (ahead *mvccpb.KeyValue, n 
 			fallthrough
 		case refused(err):
 			c.sent = false
-			return nil, 0, err
+			return err
 		}
 		// The answer is lost, but perhaps the entry is there.
 		if found, ferr := c.find(ctx); ferr != nil || !found {
-			return nil, 0, err
+			return err
 		}
-		ahead, err = c.look(ctx)
-		return ahead, 0, err
+		return c.look(ctx)
 	}
 }
 
 // errStale says that the name was taken by an older claim, now removed.
 var errStale = errors.New("locker: stale queue entry")
 
-func (c *claim) put(ctx context.Context) (ahead *mvccpb.KeyValue, n int, err error) {
-	resp, err := c.l.kv.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(c.name), "=", 0)).
-		Then(
-			clientv3.OpPut(c.name, c.value, clientv3.WithLease(c.lease.id)),
-			clientv3.OpGet(c.dir, clientv3.WithPrefix(), clientv3.WithLimit(2), // itself and the one ahead
-				clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)),
-		).
-		Else(clientv3.OpGet(c.name)).
-		Commit()
-	if err != nil {
-		return nil, 0, err
+// join is what puts c in the queue and reads those ahead. It requires that its
+// name is free.
+func (c *claim) join() []clientv3.Op {
+	return []clientv3.Op{
+		clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id)),
+		clientv3.OpGet(c.dir, clientv3.WithPrefix(), clientv3.WithLimit(1+nearby), // itself, too
+			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)),
 	}
-	if !resp.Succeeded {
-		return nil, 0, c.clear(ctx, resp.Responses[0].GetResponseRange().Kvs[0])
-	}
-	c.rev = resp.Header.Revision
-	queue := resp.Responses[1].GetResponseRange()
-	if len(queue.Kvs) < 2 {
-		return nil, 0, nil
-	}
-	ahead = queue.Kvs[1]
-	if ahead.Lease == 0 {
-		ahead, err = c.look(ctx)
-	}
-	return ahead, int(queue.Count) - 1, err
 }
 
-func (c *claim) putIfFree(ctx context.Context) (first *mvccpb.KeyValue, err error) {
-	resp, err := c.l.kv.Txn(ctx).
-		If(clientv3.Compare(clientv3.LeaseValue(c.dir).WithPrefix(), "=", clientv3.NoLease)).
-		Then(clientv3.OpPut(c.name, c.value, clientv3.WithLease(c.lease.id))).
-		Else(clientv3.OpGet(c.dir, clientv3.WithFirstCreate()...)).
-		Commit()
+// joined notes that c came into the queue at rev.
+func (c *claim) joined(rev int64, queue *pb.RangeResponse) {
+	c.rev, c.sent = rev, true
+	c.place = placeOf(rev, queue.Kvs[1:], queue.Count > int64(len(queue.Kvs)))
+	c.place.n = int(queue.Count) - 1
+}
+
+// placeOf makes a place of what is ahead, of which there may be more.
+func placeOf(rev int64, ahead []*mvccpb.KeyValue, more bool) place {
+	return place{rev: rev, ahead: leased(ahead), complete: !more}
+}
+
+func (c *claim) put(ctx context.Context) error {
+	a, err := c.l.batch.commit(ctx, txn{
+		key:  c.key,
+		cmps: []clientv3.Cmp{created(c.name, 0)},
+		then: c.join(),
+		els:  []clientv3.Op{clientv3.OpGet(c.name)},
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if resp.Succeeded {
-		c.rev = resp.Header.Revision
-		return nil, nil
+	if !a.succeeded {
+		return c.clear(ctx, a.kvs(0)[0])
 	}
-	first = resp.Responses[0].GetResponseRange().Kvs[0]
+	c.joined(a.rev, a.responses[1].GetResponseRange())
+	return nil
+}
+
+func (c *claim) putIfFree(ctx context.Context) error {
+	a, err := c.l.batch.commit(ctx, txn{
+		key:  c.key,
+		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(c.dir).WithPrefix(), "=", clientv3.NoLease)},
+		then: []clientv3.Op{clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id))},
+		els:  []clientv3.Op{clientv3.OpGet(c.dir, clientv3.WithFirstCreate()...)},
+	})
+	if err != nil {
+		return err
+	}
+	if a.succeeded {
+		c.rev = a.rev
+		c.place = place{rev: a.rev, complete: true}
+		return nil
+	}
+	first := a.kvs(0)[0]
 	if string(first.Key) == c.name {
-		return nil, c.clear(ctx, first)
+		return c.clear(ctx, first)
 	}
-	return first, nil
+	c.place = place{rev: a.rev, ahead: []*mvccpb.KeyValue{first}}
+	return nil
 }
 
 // clear removes what an older claim of this process left under c's name: a
@@ -197,7 +248,7 @@ func (c *claim) clear(ctx context.Context, old *mvccpb.KeyValue) error {
 
 // removeGhost deletes an entry of this Locker that no claim stands for any more.
 func (c *claim) removeGhost(ctx context.Context, ghost *mvccpb.KeyValue) error {
-	deleted, err := c.l.deleteRevision(ctx, string(ghost.Key), ghost.CreateRevision)
+	deleted, err := c.l.deleteRevision(ctx, c.key, string(ghost.Key), ghost.CreateRevision)
 	if deleted {
 		c.l.log.Info("elock: removed an entry left behind", "key", c.key.String(), "owner", c.l.owner)
 	}
@@ -212,80 +263,87 @@ func (c *claim) is(kv *mvccpb.KeyValue) bool {
 
 // find reports whether c's own write was committed.
 func (c *claim) find(ctx context.Context) (bool, error) {
-	resp, err := c.l.kv.Get(ctx, c.name)
-	if err != nil || len(resp.Kvs) == 0 {
+	a, err := c.l.batch.commit(ctx, txn{key: c.key, then: []clientv3.Op{clientv3.OpGet(c.name)}})
+	if err != nil || len(a.kvs(0)) == 0 {
 		return false, err
 	}
-	if r, ok := parseRecord(resp.Kvs[0].Value); !ok || r.Nonce != c.nonce {
+	own := a.kvs(0)[0]
+	if r, ok := parseRecord(own.Value); !ok || r.Nonce != c.rec.Nonce {
 		return false, nil
 	}
-	c.rev = resp.Kvs[0].CreateRevision
+	c.rev = own.CreateRevision
 	return true, nil
 }
 
-// look returns the entry directly ahead of c, or nil if c is the first.
-func (c *claim) look(ctx context.Context) (*mvccpb.KeyValue, error) {
-	before := clientv3.WithMaxCreateRev(c.rev - 1)
+// look finds the place of c.
+func (c *claim) look(ctx context.Context) error {
+	before := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithMaxCreateRev(c.rev - 1),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)}
 	resp, err := c.l.kv.Txn(ctx).Then(
 		clientv3.OpGet(c.name), // whole: a key alone comes without its lease
-		clientv3.OpGet(c.dir, append(clientv3.WithLastCreate(), before)...),
+		clientv3.OpGet(c.dir, append(before, clientv3.WithLimit(1+nearby))...),
 	).Commit()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	own := resp.Responses[0].GetResponseRange().Kvs
 	if len(own) == 0 || !c.is(own[0]) {
-		return nil, errDisplaced
+		return errDisplaced
 	}
 	ahead := resp.Responses[1].GetResponseRange().Kvs
-	if len(ahead) == 0 || ahead[0].Lease != 0 {
-		return first(ahead), nil
+	c.place = placeOf(resp.Header.Revision, ahead, len(ahead) > nearby)
+	if c.place.complete || len(c.place.ahead) > 0 {
+		return nil
 	}
-	all, err := c.l.kv.Get(ctx, c.dir, clientv3.WithPrefix(), before,
-		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
+	all, err := c.l.kv.Get(ctx, c.dir, before...)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return first(leased(all.Kvs)), nil
+	c.place = placeOf(c.place.rev, all.Kvs, false)
+	return nil
 }
 
-// await waits until the entry ahead has ended, or may have, and returns the
-// entry that is then directly ahead, or nil.
-func (c *claim) await(ctx context.Context, ahead *mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
-	for wait := retryPause; ; {
-		next, err := c.watch(ctx, ahead)
-		switch {
-		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
-		case errors.Is(err, errDisplaced) || refused(err):
-			return nil, err
-		case err == nil && (next == nil || next.CreateRevision != ahead.CreateRevision):
-			return next, nil
-		}
-		wait = pause(ctx, wait)
+// requeue deletes c's entry and, in the same transaction, puts one at the end
+// of the queue for the next goroutine in line, which gets it with the lane.
+// ended is called before that. It reports false if there is no such goroutine,
+// or c's entry is not what it was: then nothing has changed.
+func (c *claim) requeue(ctx context.Context, ended func()) (bool, error) {
+	next := c.l.lanes.next(c)
+	if next == nil || c.lease.waits.Err() != nil {
+		return false, nil
 	}
+	heir := c.l.newClaim(c.key, c.lease, next.who)
+	if heir.name == c.name {
+		heir.name += "-1" // a transaction may not delete a key and put it
+	}
+	a, err := c.l.batch.commit(ctx, txn{
+		key:  c.key,
+		cmps: []clientv3.Cmp{created(c.name, c.rev), created(heir.name, 0)},
+		then: append([]clientv3.Op{clientv3.OpDelete(c.name)}, heir.join()...),
+	})
+	if err != nil && !refused(err) {
+		c.heir = heir
+		return false, err
+	}
+	if !a.succeeded {
+		return false, nil
+	}
+	heir.joined(a.rev, a.responses[2].GetResponseRange())
+	c.kept.stop()
+	ended()
+	if !c.l.lanes.hand(heir, next) {
+		heir.settle(errUnwanted, func() {})
+	}
+	return true, nil
 }
 
-// watch waits for one round. It watches from now on, without a start revision:
-// etcd serves a watch that starts in the past from a slow group, only every
-// 100ms. What happened before the watch was in place is found by looking again.
-// A round is bounded, so that a watch that went silent is replaced.
-func (c *claim) watch(ctx context.Context, ahead *mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
-	round, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), watchRound)
-	defer cancel()
-	for resp := range c.l.watcher.Watch(round, string(ahead.Key), clientv3.WithCreatedNotify(), clientv3.WithFilterPut()) {
-		switch {
-		case resp.Err() != nil:
-		case resp.Created:
-			next, err := c.look(round)
-			if err != nil || next == nil || next.CreateRevision != ahead.CreateRevision {
-				return next, err
-			}
-		case len(resp.Events) > 0:
-			return c.look(ctx)
-		}
-	}
-	return c.look(ctx)
+// errUnwanted says that a waiter gave up.
+var errUnwanted = errors.New("locker: nobody waits any more")
+
+// usable reports whether c, which came with the lane, is a good claim for a
+// hold with that TTL.
+func (c *claim) usable(seconds int64) bool {
+	return c.lease.seconds == seconds && c.lease.waits.Err() == nil && c.lease.remaining() > 0 && c.kept.usable()
 }
 
 // remove deletes c's entry and no other, and reports whether it was there.
@@ -295,43 +353,39 @@ func (c *claim) remove(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	return c.l.deleteRevision(ctx, c.name, c.rev)
+	return c.l.deleteRevision(ctx, c.key, c.name, c.rev)
 }
 
 // done gives up the lane and the lease. c is not in etcd any more, or ends
 // there with its lease.
 func (c *claim) done() {
-	c.l.unuse(c.lease)
+	c.drop()
 	c.l.lanes.leave(c.key)
+}
+
+// drop gives up the lease.
+func (c *claim) drop() {
+	c.kept.stop()
+	c.lease.part()
 }
 
 // deleteRevision deletes the key with that create revision and no other, and
 // reports whether it was there.
-func (l *Locker) deleteRevision(ctx context.Context, name string, rev int64) (bool, error) {
-	resp, err := l.kv.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(name), "=", rev)).
-		Then(clientv3.OpDelete(name)).
-		Commit()
-	if err != nil {
-		return false, err
-	}
-	return resp.Succeeded, nil
+func (l *Locker) deleteRevision(ctx context.Context, key keyspace.Key, name string, rev int64) (bool, error) {
+	a, err := l.batch.commit(ctx, txn{
+		key:  key,
+		cmps: []clientv3.Cmp{created(name, rev)},
+		then: []clientv3.Op{clientv3.OpDelete(name)},
+	})
+	return a.succeeded, err
+}
+
+// created compares the create revision of a key, which is 0 where there is none.
+func created(name string, rev int64) clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(name), "=", rev)
 }
 
 // leased drops the keys that are not entries of a queue.
 func leased(kvs []*mvccpb.KeyValue) []*mvccpb.KeyValue {
-	var entries []*mvccpb.KeyValue
-	for _, kv := range kvs {
-		if kv.Lease != 0 {
-			entries = append(entries, kv)
-		}
-	}
-	return entries
-}
-
-func first(kvs []*mvccpb.KeyValue) *mvccpb.KeyValue {
-	if len(kvs) == 0 {
-		return nil
-	}
-	return kvs[0]
+	return slices.DeleteFunc(kvs, func(kv *mvccpb.KeyValue) bool { return kv.Lease == 0 })
 }

@@ -116,7 +116,7 @@ func (l *Locker) sleep(ctx context.Context, h *Hold) error {
 		}
 		pause(ctx, d)
 	}
-	if h.ctx.Err() == nil && ctx.Err() != nil {
+	if h.ending() == nil && ctx.Err() != nil {
 		return &Error{Op: "run", Key: h.Key().String(), Err: ctxError(ctx)}
 	}
 	return h.Err() // by the clocks: the machine may have slept

@@ -106,10 +106,13 @@ func invalid(format string, args ...any) error {
 
 var errZeroKey = fmt.Errorf("%w: zero Key", keyspace.ErrInvalid)
 
-// refused reports whether err is etcd's own answer that it did not carry out
-// the request. After any other error the request may have been, or may yet be,
+// refused reports whether err says that etcd did not carry out the request, by
+// its own answer or because it was not sent. After any other error the request may have been, or may yet be,
 // carried out.
 func refused(err error) bool {
+	if errors.Is(err, errUnsent) {
+		return true
+	}
 	var e rpctypes.EtcdError
 	if !errors.As(err, &e) {
 		return false

@@ -69,7 +69,14 @@ func TestAnAcquireNeverReturnsAHoldWhoseLeaseIsGone(t *testing.T) {
 			opts := []locker.Option{locker.WithPrefix(s.Prefix(t)), locker.WithTTL(2 * time.Second)}
 			var armed atomic.Bool
 			var witness *locker.Hold // under the same lease
-			a := newLocker(t, faulty(s.Client(t), &faults{after: func(_ context.Context, c call, err error) error {
+			var holder atomic.Pointer[locker.Hold]
+			a := newLocker(t, faulty(s.Client(t), &faults{before: func(_ context.Context, c call) error {
+				if c.kind == "watch" && holder.Load() != nil {
+					h := holder.Swap(nil)
+					release(t, h) // too early for the watch, so that it looks
+				}
+				return nil
+			}, after: func(_ context.Context, c call, err error) error {
 				if c.kind == kind && armed.CompareAndSwap(true, false) {
 					if _, err := client.Revoke(context.Background(), leaseOf(client, witness)); err != nil {
 						t.Error(err)
@@ -90,12 +97,10 @@ func TestAnAcquireNeverReturnsAHoldWhoseLeaseIsGone(t *testing.T) {
 				armed.Store(true)
 				o.h, o.err = a.TryAcquire(t.Context(), key)
 			case "read":
-				holder := acquire(t, b, key)
-				waiter := acquiring(t.Context(), a, key)
-				untilQueued(t, b, key, 2)
+				held := acquire(t, b, key)
 				armed.Store(true)
-				release(t, holder)
-				o = receive(t, waiter)
+				holder.Store(held)
+				o = receive(t, acquiring(t.Context(), a, key))
 			}
 			if armed.Load() {
 				t.Fatal("the answer was not held back")

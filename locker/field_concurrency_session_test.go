@@ -154,7 +154,7 @@ func TestAWaiterOnAnIsolatedMemberIsNotSilent(t *testing.T) {
 	alone := cluster.Members()[0]
 	var asked atomic.Int64
 	a := newLocker(t, faulty(alone.Client(t), &faults{before: func(_ context.Context, c call) error {
-		if c.kind == "read" {
+		if c.kind == "read" || c.kind == "watch" {
 			asked.Add(1)
 		}
 		return nil

@@ -19,14 +19,15 @@ type Hold struct {
 	token   Token
 	maxHeld time.Duration // 0: without limit
 	since   time.Time
+	watched bool            // by the sentry
 	outer   *Hold           // the hold under whose context this one was acquired
 	caller  context.Context // of the acquire, with what hooks added
 	trail   trail           // what the hooks' HoldStart returned
 
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-
 	mu      sync.Mutex
+	ctx     context.Context // made when it is asked for
+	cancel  context.CancelCauseFunc
+	fenced  bool          // Fence was called
 	cause   error         // why it ended; nil while held
 	held    time.Duration // how long, when it has ended
 	told    bool          // the hooks have heard of it
@@ -43,11 +44,10 @@ func HoldFrom(ctx context.Context) (*Hold, bool) {
 }
 
 func newHold(hs hooks, ctx context.Context, c *claim, maxHeld, waited time.Duration) *Hold {
-	h := &Hold{claim: c, token: tokenOf(c.rev), maxHeld: maxHeld, since: time.Now()}
+	h := &Hold{claim: c, token: c.token(), maxHeld: maxHeld, since: time.Now()}
 	h.outer, _ = HoldFrom(ctx)
 	h.trail = hs.holdStart(ctx, HoldStartData{Key: c.key, Token: h.token, Waited: waited})
 	h.caller = h.trail.last(ctx)
-	h.ctx, h.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(h.caller), holdKey{}, h))
 	return h
 }
 
@@ -77,7 +77,17 @@ func (h *Hold) Token() Token { return h.token }
 // context.Cause gives the reason: ErrReleased, ErrMaxHeld, ErrClosed or a
 // *LostError. It carries the values of the acquire's context, and neither its
 // deadline nor its cancellation.
-func (h *Hold) Context() context.Context { return h.ctx }
+func (h *Hold) Context() context.Context {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ctx == nil {
+		h.ctx, h.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(h.caller), holdKey{}, h))
+		if h.cause != nil {
+			h.cancel(h.cause)
+		}
+	}
+	return h.ctx
+}
 
 // Err returns nil while the lock is held, and otherwise the cause of Context,
 // or the loss that Release found. It consults the clocks, so it is right even when the process was
@@ -105,9 +115,17 @@ func (h *Hold) Remaining() time.Duration {
 // holds for as long as the lock's key is in etcd, and so never together with
 // that of another hold: a write under it cannot come after the next holder's.
 // (If somebody overwrites the key by hand, without its lease, the lock is lost
-// and yet the key stays for a moment.)
+// and yet the key stays for a moment.) For that, the release of a hold whose
+// Fence was called goes to etcd, and is not handed off or kept. Once the hold
+// has ended, Fence returns a comparison that never holds.
 func (h *Hold) Fence() clientv3.Cmp {
-	return clientv3.Compare(clientv3.CreateRevision(h.claim.name), "=", h.claim.rev)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cause != nil {
+		return created(h.claim.name, -1)
+	}
+	h.fenced = true
+	return created(h.claim.name, h.claim.rev)
 }
 
 // Release ends the hold and frees the lock. It works under a context that is
@@ -167,22 +185,35 @@ func silence(caller, detached context.Context, err error) error {
 	return ErrUnavailable
 }
 
-// free deletes the lock's key after the hold has ended. When that is settled,
-// the lane opens, and settled is called.
+// free gives the lock away after the hold has ended: to the next goroutine here
+// if it may pass, or else to the next in etcd. When that is settled, the lane
+// opens, and settled is called.
 func (h *Hold) free(caller context.Context, settled func()) error {
+	c := h.claim
+	if h.mayPass() && c.pass(h.ended) {
+		settled()
+		return nil
+	}
 	ctx, cancel := detached(caller)
 	defer cancel()
-	c := h.claim
-	deleted, err := c.remove(ctx)
+	passed, err := c.requeue(ctx, h.ended)
+	if passed {
+		settled()
+		return nil
+	}
+	var deleted bool
+	if err == nil {
+		deleted, err = c.remove(ctx)
+	}
 	switch {
 	case err != nil:
 		err = silence(caller, ctx, err)
 		h.ended()
 		c.settle(err, settled)
 		return unconfirmed(err)
-	case !deleted && !c.l.closing():
+	case !deleted && !c.l.closed.Load():
 		why := c.history(ctx)
-		if why == KeyDeleted && c.lease.expired(ctx) && !c.l.closing() { // Close revokes it
+		if why == KeyDeleted && c.lease.expired(ctx) && !c.l.closed.Load() { // Close revokes it
 			why = LeaseExpired
 		}
 		lost := &LostError{Reason: why, Token: h.token}
@@ -200,6 +231,15 @@ func (h *Hold) free(caller context.Context, settled func()) error {
 	c.done()
 	settled()
 	return nil
+}
+
+// mayPass reports whether the lock may pass on without a change in etcd, where
+// it looks as if the hold went on: not if that could be told by its fence, or
+// was not its owner's will.
+func (h *Hold) mayPass() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.fenced && h.cause == ErrReleased
 }
 
 // unsettled reports whether a release is not confirmed yet.
@@ -228,10 +268,13 @@ func (h *Hold) end(cause error) bool {
 			h.settled = make(chan struct{})
 		}
 	}
+	cancel := h.cancel
 	h.mu.Unlock()
 	if first {
-		h.cancel(cause)
-		h.claim.l.forget(h)
+		if cancel != nil {
+			cancel(cause)
+		}
+		h.claim.l.holds.remove(h)
 	}
 	return first
 }
@@ -259,7 +302,7 @@ func (h *Hold) ended() {
 // the release was not confirmed, it returns an *Error that matches that reason
 // and, if there was one, the error of fn.
 func (h *Hold) Run(fn func(ctx context.Context, h *Hold) error) (err error) {
-	ctx, cancel := either(context.WithValue(h.caller, holdKey{}, h), h.ctx)
+	ctx, cancel := either(context.WithValue(h.caller, holdKey{}, h), h.Context())
 	defer func() {
 		defer cancel()
 		released := h.release(h.caller)

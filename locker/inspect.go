@@ -65,7 +65,7 @@ func (l *Locker) evict(ctx context.Context, key keyspace.Key) (bool, error) {
 			return false, etcdError(ctx, err)
 		}
 	}
-	gone, err := l.deleteRevision(ctx, name, holder.CreateRevision)
+	gone, err := l.deleteRevision(ctx, key, name, holder.CreateRevision)
 	return gone, etcdError(ctx, err)
 }
 

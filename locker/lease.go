@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -34,15 +34,31 @@ type lease struct {
 	id  clientv3.LeaseID
 	ttl time.Duration // as granted
 
-	mu       sync.Mutex
-	deadline instant
+	deadline atomic.Pointer[instant]
+	lost     atomic.Int32 // the Reason; 0 while it lives
 
-	// guarded by Locker.mu
-	users    int       // claims that use it
-	idle     instant   // since when users is 0
-	lost     Reason    // 0 while it lives
-	suspects []suspect // looked for after each renewal
+	users atomic.Int64 // claims that use it; far below 0 when it is retired
+	used  atomic.Bool  // since the last renewal
+	idle  int          // how many renewals ago it was used
+
+	suspects []suspect // looked for after each renewal; guarded by Locker.mu
 }
+
+const retired = math.MinInt64 / 2
+
+// join makes s the lease of one more claim. It fails if s is retired.
+func (s *lease) join() bool {
+	if !s.used.Load() {
+		s.used.Store(true)
+	}
+	if s.users.Add(1) > 0 {
+		return true
+	}
+	s.users.Add(-1)
+	return false
+}
+
+func (s *lease) part() { s.users.Add(-1) }
 
 // margin is the part of a TTL by which the deadline comes early. It covers the
 // time to tell everyone, and clocks that run at different speeds.
@@ -57,19 +73,15 @@ func newLease(l *Locker, seconds int64) *lease {
 
 // remaining returns how long the lease surely lives if nothing more is heard.
 func (s *lease) remaining() time.Duration {
-	s.mu.Lock()
-	d := s.deadline
-	s.mu.Unlock()
-	return d.until(s.l.now())
+	return s.deadline.Load().until(s.l.now())
 }
 
 // extend records that a request sent at that time was answered with ttl. A
 // deadline that has passed stays: somebody may have seen that it did.
 func (s *lease) extend(sent instant, ttl time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.deadline.until(s.l.now()) > 0 {
-		s.deadline = sent.add(ttl - ttl/margin)
+	if s.remaining() > 0 {
+		d := sent.add(ttl - ttl/margin)
+		s.deadline.Store(&d)
 	}
 }
 
@@ -104,7 +116,8 @@ func (s *lease) grant() error {
 		return err
 	}
 	s.id, s.ttl = resp.ID, fromSeconds(resp.TTL)
-	s.deadline = sent.add(s.ttl - s.ttl/margin)
+	d := sent.add(s.ttl - s.ttl/margin)
+	s.deadline.Store(&d)
 	if resp.TTL != s.seconds {
 		s.l.log.Info("elock: etcd granted another TTL", "asked", s.seconds, "granted", resp.TTL)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // use returns the lease for a TTL, granting it first if there is none. The
-// caller must call unuse.
+// caller must call part.
 func (l *Locker) use(ctx context.Context, seconds int64) (*lease, error) {
 	began := l.now()
 	for {
@@ -31,7 +31,7 @@ func (l *Locker) use(ctx context.Context, seconds int64) (*lease, error) {
 		if err == nil {
 			return s, nil
 		}
-		l.unuse(s)
+		s.part()
 		if !errors.Is(err, ErrUnavailable) || s.asked.mono >= began.mono {
 			return nil, err
 		}
@@ -41,74 +41,54 @@ func (l *Locker) use(ctx context.Context, seconds int64) (*lease, error) {
 
 // lease returns the lease for a TTL with one more user.
 func (l *Locker) lease(seconds int64) (*lease, error) {
+	if s, ok := l.leases.Load(seconds); ok && s.(*lease).join() {
+		return s.(*lease), nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || l.drain.Err() != nil {
+	if l.closed.Load() || l.drain.Err() != nil {
 		return nil, ErrClosed
 	}
-	s := l.leases[seconds]
-	if s == nil {
-		s = newLease(l, seconds)
-		l.leases[seconds] = s
-		l.goroutines.Go(s.run)
+	if s, ok := l.leases.Load(seconds); ok && s.(*lease).join() {
+		return s.(*lease), nil
 	}
-	s.users++
+	s := newLease(l, seconds)
+	s.join()
+	l.leases.Store(seconds, s)
+	l.goroutines.Go(s.run)
 	return s, nil
 }
 
-func (l *Locker) unuse(s *lease) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s.users--; s.users == 0 {
-		s.idle = l.now()
-	}
-}
-
 // drop makes the next acquire get another lease.
-func (l *Locker) drop(s *lease) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.dropLocked(s)
-}
-
-func (l *Locker) dropLocked(s *lease) {
-	if l.leases[s.seconds] == s {
-		delete(l.leases, s.seconds)
-	}
-}
+func (l *Locker) drop(s *lease) { l.leases.CompareAndDelete(s.seconds, s) }
 
 // markLost records that s ended. It returns the holds under it, and false if
 // that was recorded before or the Locker is closed.
 func (l *Locker) markLost(s *lease, why Reason) (holds []*Hold, ok bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s.lost != 0 || l.closed {
+	if l.closed.Load() || !s.lost.CompareAndSwap(0, int32(why)) {
+		l.mu.Unlock()
 		return nil, false
 	}
-	s.lost = why
-	l.dropLocked(s)
+	l.drop(s)
 	if why == Deadline {
 		l.strayLocked(s)
 	}
-	for _, h := range l.holds {
-		if h.claim.lease == s {
-			holds = append(holds, h)
-		}
-	}
-	return holds, true
+	l.mu.Unlock()
+	return l.holds.all(func(h *Hold) bool { return h.claim.lease == s }), true
 }
 
-// retire ends s if nobody has used it for a whole TTL.
+// retire ends s if nobody has used it for a whole TTL. It is called every
+// third of one.
 func (l *Locker) retire(s *lease) bool {
-	l.mu.Lock()
-	idle := s.users == 0 && s.idle.add(s.ttl).until(l.now()) <= 0
-	if idle {
-		l.dropLocked(s)
-	}
-	l.mu.Unlock()
-	if !idle {
+	if s.used.Swap(false) || s.users.Load() > 0 {
+		s.idle = 0
 		return false
 	}
+	if s.idle++; s.idle < 3 || !s.users.CompareAndSwap(0, retired) {
+		return false
+	}
+	l.drop(s)
 	s.stop(nil)
 	ctx, cancel := detached(l.ctx)
 	defer cancel()
@@ -142,11 +122,12 @@ func (l *Locker) gaveUp(kv *mvccpb.KeyValue) bool {
 func (l *Locker) revoke(ctx context.Context) (left []clientv3.LeaseID, err error) {
 	l.mu.Lock()
 	all := l.strays
-	for _, s := range l.leases {
-		all = append(all, s)
-	}
 	l.strays = nil
-	clear(l.leases)
+	l.leases.Range(func(_, s any) bool {
+		all = append(all, s.(*lease))
+		return true
+	})
+	l.leases.Clear()
 	l.mu.Unlock()
 
 	errs := make([]error, len(all))

@@ -26,6 +26,7 @@ type Locker struct {
 	now     func() instant // reads the clocks
 
 	lanes   lanes
+	batch   batcher
 	nonce   atomic.Uint64
 	tenants tenants // of the classic calls
 
@@ -35,15 +36,18 @@ type Locker struct {
 	stopAcquires, stopAll, stopGrants context.CancelCauseFunc
 
 	goroutines sync.WaitGroup // started under mu while the Locker is not closed
-	wake       chan struct{}  // tells the sentry of young holds
+	wake       chan struct{}  // wakes the sentry
 	closeTurn  chan struct{}  // full while a Close runs
 
-	mu     sync.Mutex // never held over a callback, a hook or a call to etcd
-	closed bool
-	holds  map[string]*Hold // by the name of their claim
-	young  []*Hold          // not yet seen by the sentry
-	leases map[int64]*lease // in use, by the TTL that was asked for
-	strays []*lease         // given up, but perhaps alive in etcd
+	holds  registry
+	leases sync.Map     // in use: of *lease, by the TTL that was asked for
+	feeds  feeds        // of locks that others want, too
+	kept   atomic.Int64 // locks that nobody holds
+	awake  atomic.Bool  // the sentry is
+
+	mu     sync.Mutex  // never held over a callback, a hook or a call to etcd
+	closed atomic.Bool // set under mu
+	strays []*lease    // given up, but perhaps alive in etcd
 }
 
 // New returns a Locker that uses the KV, Lease and Watcher of client, which it
@@ -73,12 +77,12 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 		now:       readClocks,
 		wake:      make(chan struct{}, 1),
 		closeTurn: make(chan struct{}, 1),
-		holds:     make(map[string]*Hold),
-		leases:    make(map[int64]*lease),
 	}
+	l.lanes.idle = make(chan struct{}, 1)
 	l.drain, l.stopAcquires = context.WithCancelCause(context.Background())
 	l.ctx, l.stopAll = context.WithCancelCause(context.Background())
 	l.grants, l.stopGrants = context.WithCancelCause(context.Background())
+	l.batch = batcher{l: l, off: c.noBatching, limit: maxBatch}
 	l.spawn(l.monitor)
 	l.spawn(l.sentry)
 	return l, nil
@@ -89,16 +93,10 @@ func (l *Locker) check() error {
 	if l.err != nil {
 		return l.err
 	}
-	if l.closing() {
+	if l.closed.Load() {
 		return ErrClosed
 	}
 	return nil
-}
-
-func (l *Locker) closing() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.closed
 }
 
 // spawn runs f on a goroutine that Close waits for. It reports false, and does
@@ -106,7 +104,7 @@ func (l *Locker) closing() bool {
 func (l *Locker) spawn(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.closed.Load() {
 		return false
 	}
 	l.goroutines.Go(f)
@@ -115,44 +113,19 @@ func (l *Locker) spawn(f func()) bool {
 
 // add makes h known, or returns why it cannot be held.
 func (l *Locker) add(h *Hold) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch s := h.claim.lease; {
-	case l.drain.Err() != nil:
-		return ErrClosed
-	case s.lost != 0:
-		return &LostError{Reason: s.lost, Token: h.token}
-	}
-	l.holds[h.claim.name] = h
-	l.young = append(l.young, h)
-	if len(l.young) == 1 {
-		select {
-		case l.wake <- struct{}{}:
-		default:
+	err := l.holds.add(h, func() error {
+		if l.drain.Err() != nil {
+			return ErrClosed
 		}
-	}
-	return nil
-}
-
-func (l *Locker) forget(h *Hold) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.holds[h.claim.name] == h {
-		delete(l.holds, h.claim.name)
-	}
-}
-
-// held returns the holds for which keep is true.
-func (l *Locker) held(keep func(*Hold) bool) []*Hold {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var hs []*Hold
-	for _, h := range l.holds {
-		if keep(h) {
-			hs = append(hs, h)
+		if why := h.claim.lease.lost.Load(); why != 0 {
+			return &LostError{Reason: Reason(why), Token: h.token}
 		}
+		return nil
+	})
+	if err == nil && !l.awake.Load() && l.awake.CompareAndSwap(false, true) {
+		l.wake <- struct{}{}
 	}
-	return hs
+	return err
 }
 
 // endAll ends holds for one cause. It first tells all of them, and then does
@@ -180,12 +153,10 @@ func (l *Locker) Shutdown(ctx context.Context) error {
 		return &Error{Op: "shutdown", Err: err}
 	}
 	l.stopAcquires(ErrClosed)
-	select {
-	case <-l.lanes.drained():
-		return l.Close()
-	case <-ctx.Done():
-		return &Error{Op: "shutdown", Err: ctxError(ctx)}
+	if err := l.lanes.drain(ctx); err != nil {
+		return &Error{Op: "shutdown", Err: err}
 	}
+	return l.Close()
 }
 
 // Close ends every wait and every hold now, with ErrClosed, revokes the
@@ -204,10 +175,9 @@ func (l *Locker) Close() error {
 
 	l.stopAcquires(ErrClosed)
 	l.mu.Lock()
-	l.closed = true
-	l.young = nil
+	l.closed.Store(true)
 	l.mu.Unlock()
-	endAll(l.held(func(*Hold) bool { return true }), func(*Hold) error { return ErrClosed })
+	endAll(l.holds.all(func(*Hold) bool { return true }), func(*Hold) error { return ErrClosed })
 
 	ctx, cancel := context.WithTimeoutCause(context.Background(), closePatience, ErrUnavailable)
 	defer cancel()

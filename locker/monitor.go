@@ -17,7 +17,7 @@ func (l *Locker) monitor() {
 		case <-tick.C:
 		}
 		overdue := func(h *Hold) bool { return h.maxHeld > 0 && time.Since(h.since) > h.maxHeld }
-		for _, h := range l.held(overdue) {
+		for _, h := range l.holds.all(overdue) {
 			l.spawn(func() { l.expire(h) })
 		}
 		l.tenants.sweep()

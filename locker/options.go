@@ -16,6 +16,7 @@ const (
 	DefaultTTL          = 15 * time.Second
 	DefaultMaxHeldTime  = time.Hour
 	DefaultMonitorTicks = time.Minute
+	DefaultHandoff      = 10 * time.Millisecond
 )
 
 // maxTTL is the longest lease that etcd grants, in seconds.
@@ -37,6 +38,9 @@ type config struct {
 	hooks        hooks
 	log          *slog.Logger
 	owner        string
+	noBatching   bool
+	handoff      time.Duration
+	retain       time.Duration
 	err          error // the first bad option
 }
 
@@ -51,6 +55,7 @@ func newConfig(opts []Option) config {
 		maxHeld:      DefaultMaxHeldTime,
 		monitorTicks: DefaultMonitorTicks,
 		log:          slog.Default(),
+		handoff:      DefaultHandoff,
 		owner:        fmt.Sprintf("%s:%d", host, os.Getpid()),
 	}
 	for _, o := range opts {
@@ -156,6 +161,43 @@ func WithHook(h ...Hook) Option {
 			}
 			c.hooks = append(c.hooks, h)
 		}
+	}
+}
+
+// WithoutBatching sends every transaction to etcd alone. Without it, those that
+// come while others are on their way are sent together, as one: far more locks
+// per second, and an AcquireStart's context that is not used for such calls.
+func WithoutBatching() Option {
+	return func(c *config) { c.noBatching = true }
+}
+
+// maxHandoff is the age up to which a hold's key is not watched.
+const maxHandoff = watchAfter
+
+// WithHandoff sets for how long the goroutines of this Locker may pass a lock
+// from one to the next without a word to etcd. Then it goes to the end of the
+// queue, so that other processes get their turn. The default is 10ms, the
+// maximum 1s; 0 turns it off.
+func WithHandoff(d time.Duration) Option {
+	return func(c *config) {
+		if d < 0 || d > maxHandoff {
+			c.fail(invalid("hand-off for %v; want 0 to %v", d, maxHandoff))
+		}
+		c.handoff = d
+	}
+}
+
+// WithRetain has a released lock stay with this Locker for up to d, so that to
+// acquire it again takes no word to etcd. It is given up as soon as another
+// process queues for it, and a TryAcquire elsewhere gets it, too; only Inspect
+// shows it as held meanwhile. A Locker keeps 1024 locks at most, each with a
+// watch. The default, 0, keeps none.
+func WithRetain(d time.Duration) Option {
+	return func(c *config) {
+		if d < 0 {
+			c.fail(invalid("retaining for %v is negative", d))
+		}
+		c.retain = d
 	}
 }
 

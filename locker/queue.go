@@ -3,7 +3,9 @@ package locker
 import (
 	"container/list"
 	"context"
+	"hash/maphash"
 	"sync"
+	"sync/atomic"
 
 	"github.com/phpgao/elock/keyspace"
 )
@@ -11,122 +13,217 @@ import (
 // lanes lets one goroutine of this process at a time deal with a key in etcd,
 // in the order in which they came. A key that nobody deals with has no lane.
 type lanes struct {
-	mu    sync.Mutex
-	m     map[keyspace.Key]*lane
-	empty chan struct{} // closed when m becomes empty; nil while nobody asked
+	parts [parts]lanesPart
+	busy  atomic.Int64  // lanes that are occupied
+	idle  chan struct{} // gets a value when busy becomes 0
 }
 
+type lanesPart struct {
+	mu sync.Mutex
+	m  map[keyspace.Key]*lane
+}
+
+// A lane is occupied, or it has a claim that was kept.
 type lane struct {
+	busy     bool
 	occupant Owner
 	waiters  list.List // of *turn
+	kept     *claim    // still in etcd, though nobody here holds it
 }
 
+// A turn is a goroutine that waits for a lane.
 type turn struct {
-	who  Owner
-	mine chan struct{} // closed when the lane has passed to this turn
+	who     Owner
+	seconds int64         // the TTL it asks for
+	mine    chan struct{} // closed when the lane has passed to this turn
+	claim   *claim        // what came with it, or nil
 }
 
-// tryEnter takes the lane of key if it is free. Otherwise it fails, and calls
-// blocked with the occupant and the number of those that are there.
-func (q *lanes) tryEnter(key keyspace.Key, who Owner, blocked func(Owner, int)) error {
-	q.mu.Lock()
-	if q.take(key, who) {
-		q.mu.Unlock()
-		return nil
+func (q *lanes) part(key keyspace.Key) *lanesPart {
+	return &q.parts[maphash.Comparable(seed, key)%parts]
+}
+
+// tryEnter takes the lane of key if it is free, and the claim that was kept in
+// it. Otherwise it fails, and calls blocked with the occupant and the number of
+// those that are there.
+func (q *lanes) tryEnter(key keyspace.Key, who Owner, blocked func(Owner, int)) (*claim, error) {
+	p := q.part(key)
+	p.mu.Lock()
+	if c, ok := q.take(p, key, who); ok {
+		p.mu.Unlock()
+		return c, nil
 	}
-	l := q.m[key]
+	l := p.m[key]
 	by, n := l.occupant, 1+l.waiters.Len()
-	q.mu.Unlock()
+	p.mu.Unlock()
 	blocked(by, n)
-	return ErrLocked
+	return nil, ErrLocked
 }
 
-// take occupies a free lane. The caller holds mu.
-func (q *lanes) take(key keyspace.Key, who Owner) bool {
-	if q.m[key] != nil {
-		return false
+// take occupies a free lane. The caller holds p.mu.
+func (q *lanes) take(p *lanesPart, key keyspace.Key, who Owner) (kept *claim, ok bool) {
+	l := p.m[key]
+	switch {
+	case l == nil:
+		if p.m == nil {
+			p.m = make(map[keyspace.Key]*lane)
+		}
+		l = new(lane)
+		p.m[key] = l
+	case l.busy:
+		return nil, false
 	}
-	if q.m == nil {
-		q.m = make(map[keyspace.Key]*lane)
-	}
-	q.m[key] = &lane{occupant: who}
-	return true
+	q.busy.Add(1)
+	l.busy, l.occupant = true, who
+	kept, l.kept = l.kept, nil
+	return kept, true
 }
 
 // enter takes the lane of key, waiting behind those who came first until ctx
-// or stop is done. blocked is called once if it has to wait, with the owner
-// directly ahead and the number of those ahead. On failure the lane is as if
-// enter had not been called.
-func (q *lanes) enter(ctx, stop context.Context, key keyspace.Key, who Owner, blocked func(Owner, int)) error {
-	q.mu.Lock()
-	if q.take(key, who) {
-		q.mu.Unlock()
-		return nil
+// or stop is done, and returns the claim that comes with the lane, if any.
+// blocked is called once if it has to wait, with the owner directly ahead and
+// the number of those ahead. On failure the lane is as if enter had not been
+// called.
+func (q *lanes) enter(ctx, stop context.Context, key keyspace.Key, who Owner, seconds int64, blocked func(Owner, int)) (*claim, error) {
+	p := q.part(key)
+	p.mu.Lock()
+	if c, ok := q.take(p, key, who); ok {
+		p.mu.Unlock()
+		return c, nil
 	}
-	l := q.m[key]
+	l := p.m[key]
 	ahead, n := l.occupant, 1+l.waiters.Len()
 	if last := l.waiters.Back(); last != nil {
 		ahead = last.Value.(*turn).who
 	}
-	t := &turn{who: who, mine: make(chan struct{})}
+	t := &turn{who: who, seconds: seconds, mine: make(chan struct{})}
 	e := l.waiters.PushBack(t)
-	q.mu.Unlock()
+	p.mu.Unlock()
 
 	blocked(ahead, n)
 	var err error
 	select {
 	case <-t.mine:
-		return nil
+		return t.claim, nil
 	case <-ctx.Done():
 		err = ctxError(ctx)
 	case <-stop.Done():
 		err = context.Cause(stop)
 	}
-	q.mu.Lock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	select {
 	case <-t.mine: // passed to us while we gave up: pass it on
-		q.pass(key)
+		if t.claim != nil {
+			return t.claim, nil // who has it must see to it
+		}
+		q.pass(p, key)
 	default:
 		l.waiters.Remove(e)
 	}
-	q.mu.Unlock()
-	return err
+	return nil, err
 }
 
 // leave gives the lane to the next in line.
 func (q *lanes) leave(key keyspace.Key) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.pass(key)
+	p := q.part(key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q.pass(p, key)
 }
 
-// pass is leave for a caller that holds mu.
-func (q *lanes) pass(key keyspace.Key) {
-	l := q.m[key]
-	if next := l.waiters.Front(); next != nil {
-		t := l.waiters.Remove(next).(*turn)
-		l.occupant = t.who
-		close(t.mine)
+// pass is leave for a caller that holds p.mu.
+func (q *lanes) pass(p *lanesPart, key keyspace.Key) {
+	l := p.m[key]
+	if e := l.waiters.Front(); e != nil {
+		l.give(e, nil)
 		return
 	}
-	delete(q.m, key)
-	if len(q.m) == 0 && q.empty != nil {
-		close(q.empty)
-		q.empty = nil
+	delete(p.m, key)
+	q.free()
+}
+
+// give passes the lane, with c, to the turn in e.
+func (l *lane) give(e *list.Element, c *claim) {
+	t := l.waiters.Remove(e).(*turn)
+	l.occupant, t.claim = t.who, c
+	close(t.mine)
+}
+
+// free counts a lane as not occupied any more.
+func (q *lanes) free() {
+	if q.busy.Add(-1) == 0 {
+		select {
+		case q.idle <- struct{}{}:
+		default:
+		}
 	}
 }
 
-// drained is closed once no lane is taken.
-func (q *lanes) drained() <-chan struct{} {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.empty == nil {
-		q.empty = make(chan struct{})
+// next returns the first in line if it can do with c's lease, or nil.
+func (q *lanes) next(c *claim) *turn {
+	p := q.part(c.key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.m[c.key].waiters.Front(); e != nil && e.Value.(*turn).seconds == c.lease.seconds {
+		return e.Value.(*turn)
 	}
-	c := q.empty
-	if len(q.m) == 0 {
-		close(c)
-		q.empty = nil
+	return nil
+}
+
+// hand passes the lane, with c, to t. It fails if t is not the first in line
+// any more.
+func (q *lanes) hand(c *claim, t *turn) bool {
+	p := q.part(c.key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.m[c.key]
+	e := l.waiters.Front()
+	if e == nil || e.Value.(*turn) != t {
+		return false
 	}
-	return c
+	l.give(e, c)
+	return true
+}
+
+// keep leaves the lane to nobody, with c in it. It fails if somebody waits.
+func (q *lanes) keep(c *claim) bool {
+	p := q.part(c.key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.m[c.key]
+	if l.waiters.Len() > 0 {
+		return false
+	}
+	l.busy, l.occupant, l.kept = false, Owner{}, c
+	q.free()
+	return true
+}
+
+// recall takes the lane if c is kept in it.
+func (q *lanes) recall(c *claim) bool {
+	p := q.part(c.key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.m[c.key]; l == nil || l.kept != c {
+		return false
+	}
+	_, ok := q.take(p, c.key, Owner{})
+	return ok
+}
+
+// drain waits until no lane is occupied, or ctx is done.
+func (q *lanes) drain(ctx context.Context) error {
+	for q.busy.Load() > 0 {
+		select {
+		case <-q.idle:
+		case <-ctx.Done():
+			return ctxError(ctx)
+		}
+	}
+	select {
+	case q.idle <- struct{}{}: // for others who wait
+	default:
+	}
+	return nil
 }

@@ -31,6 +31,7 @@ type record struct {
 	Since       time.Time         `json:"since"`
 	Nonce       uint64            `json:"nonce"` // tells apart the values that one key had under one lease
 	Evicted     bool              `json:"evicted,omitempty"`
+	Kept        bool              `json:"kept,omitempty"` // perhaps nobody holds the lock: queue, to be told
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

@@ -23,7 +23,6 @@ const (
 // sentry notices when somebody deletes the key of a hold.
 func (l *Locker) sentry() {
 	var (
-		aging   []*Hold // young at the last tick
 		single  []*Hold // with a watch each
 		crowd   []*Hold // under the watch of the directory
 		endWide context.CancelFunc
@@ -47,8 +46,14 @@ func (l *Locker) sentry() {
 			continue
 		case <-tick.C:
 		}
-		old := live(aging)
-		aging, single, crowd = l.takeYoung(), live(single), live(crowd)
+		single, crowd = live(single), live(crowd)
+		old := l.holds.all(func(h *Hold) bool {
+			if h.watched || time.Since(h.since) < watchAfter {
+				return false
+			}
+			h.watched = true // only this goroutine looks at it
+			return true
+		})
 		for len(old) > 0 && len(single) < maxWatches && len(crowd) == 0 {
 			h := old[0]
 			single, old = append(single, h), old[1:]
@@ -67,25 +72,21 @@ func (l *Locker) sentry() {
 			endWide()
 			endWide = nil
 		}
-		if len(aging)+len(single)+len(crowd) == 0 {
-			tick.Stop()
-			ticking = false
+		if len(single)+len(crowd) == 0 {
+			l.awake.Store(false)
+			if ticking = !l.holds.empty(); ticking {
+				l.awake.Store(true)
+			} else {
+				tick.Stop()
+			}
 		}
 	}
-}
-
-func (l *Locker) takeYoung() []*Hold {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	hs := l.young
-	l.young = nil
-	return hs
 }
 
 func live(hs []*Hold) []*Hold {
 	var alive []*Hold
 	for _, h := range hs {
-		if h.ctx.Err() == nil {
+		if h.ending() == nil {
 			alive = append(alive, h)
 		}
 	}
@@ -93,13 +94,13 @@ func live(hs []*Hold) []*Hold {
 }
 
 func (l *Locker) followOne(h *Hold) {
-	ctx, cancel := either(l.ctx, h.ctx)
+	ctx, cancel := either(l.ctx, h.Context())
 	defer cancel()
 	l.follow(ctx, h.claim.name, func() []*Hold { return []*Hold{h} })
 }
 
 func (l *Locker) followAll(ctx context.Context) {
-	all := func() []*Hold { return l.held(func(*Hold) bool { return true }) }
+	all := func() []*Hold { return l.holds.all(func(*Hold) bool { return true }) }
 	l.follow(ctx, l.root, all, clientv3.WithPrefix(), clientv3.WithFilterPut())
 }
 
@@ -130,9 +131,7 @@ func (l *Locker) follow(ctx context.Context, key string, holds func() []*Hold, o
 func (l *Locker) deleted(ctx context.Context, events []*clientv3.Event) {
 	var gone []*Hold
 	for _, ev := range events {
-		l.mu.Lock()
-		h := l.holds[string(ev.Kv.Key)]
-		l.mu.Unlock()
+		h := l.holds.get(ev.Kv.Key)
 		switch {
 		case h == nil || ev.Kv.ModRevision <= h.claim.rev:
 		case ev.Type == clientv3.EventTypePut && h.claim.is(ev.Kv): // such as the mark of Evict
@@ -202,7 +201,7 @@ func (l *Locker) gone(ctx context.Context, holds []*Hold, why func(*claim) Reaso
 			s.lose(LeaseExpired) // and all holds under it
 		}
 		asked[s] = true
-		if h.ctx.Err() == nil {
+		if h.ending() == nil {
 			h.lose(why(h.claim))
 		}
 	}

@@ -18,6 +18,9 @@ func (c *claim) settle(cause error, then func()) {
 }
 
 func (c *claim) clean(cause error) {
+	if c.heir != nil {
+		c.heir.clean(cause)
+	}
 	logged := false
 	for wait := retryPause; c.lease.ctx.Err() == nil; wait = pause(c.lease.ctx, wait) {
 		ctx, cancel := context.WithTimeout(c.lease.ctx, patience)

@@ -1,0 +1,241 @@
+package locker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/keyspace"
+)
+
+// A txn is a transaction about one lock.
+type txn struct {
+	key       keyspace.Key
+	cmps      []clientv3.Cmp
+	then, els []clientv3.Op
+}
+
+// An answer is what etcd says to a txn.
+type answer struct {
+	succeeded bool
+	rev       int64 // of etcd; where the txn wrote, that of its writes
+	responses []*pb.ResponseOp
+}
+
+// kvs returns the keys that the i-th operation read.
+func (a answer) kvs(i int) []*mvccpb.KeyValue { return a.responses[i].GetResponseRange().Kvs }
+
+// A batcher sends transactions about different locks together: those that come
+// while one is on its way wait for its end, and then go as one transaction of
+// etcd, which costs about as much as one of theirs. When nothing is on its way,
+// nothing waits.
+type batcher struct {
+	l   *Locker
+	off bool
+
+	mu      sync.Mutex
+	flights int          // on their way
+	queue   []*passenger // in the order in which they came
+	limit   int          // how many etcd takes at once
+}
+
+const (
+	// maxBatch is how many transactions go together. Nested, each may have
+	// as many operations as the outer one leaves of etcd's default of 128.
+	maxBatch = 64
+	// maxFlights is how many batches are on their way at once.
+	maxFlights = 4
+	// maxGather is how long a transaction waits for the end of another one:
+	// a call that hangs holds nobody up for longer.
+	maxGather = 25 * time.Millisecond
+)
+
+// A passenger is a transaction that goes with others.
+type passenger struct {
+	txn
+	flight *flight // nil while it is in the queue
+
+	done chan struct{} // closed when it is answered
+	answer
+	err error
+}
+
+// A flight is a batch on its way. It is cancelled when nobody waits for it.
+type flight struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	all    []*passenger
+	left   int // of all, those that wait for the answer; guarded by batcher.mu
+}
+
+// errUnsent says that a transaction was given up before it was sent.
+var errUnsent = errors.New("locker: not sent")
+
+// commit sends t, alone or with others, and returns etcd's answer. After an
+// error that is not refused, t may have been carried out, or may yet be.
+func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
+	if b.off {
+		return b.send(ctx, t)
+	}
+	b.mu.Lock()
+	if b.flights < maxFlights {
+		b.flights++
+		b.mu.Unlock()
+		defer b.land()
+		return b.send(ctx, t)
+	}
+	p := &passenger{txn: t, done: make(chan struct{})}
+	b.queue = append(b.queue, p)
+	b.mu.Unlock()
+
+	late := time.NewTimer(maxGather)
+	defer late.Stop()
+	for {
+		select {
+		case <-p.done:
+			return p.answer, p.err
+		case <-late.C:
+			b.takeOff(p)
+		case <-ctx.Done():
+			return answer{}, b.leave(ctx, p)
+		}
+	}
+}
+
+// send sends t alone.
+func (b *batcher) send(ctx context.Context, t txn) (answer, error) {
+	resp, err := b.l.kv.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.els...).Commit()
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{resp.Succeeded, resp.Header.Revision, resp.Responses}, nil
+}
+
+// land ends a flight, and begins the next with those who gathered meanwhile.
+func (b *batcher) land() {
+	b.mu.Lock()
+	f := b.board()
+	if f == nil {
+		b.flights--
+	}
+	b.mu.Unlock()
+	b.start(f)
+}
+
+// takeOff begins one more flight if p is still in the queue.
+func (b *batcher) takeOff(p *passenger) {
+	var f *flight
+	b.mu.Lock()
+	if p.flight == nil {
+		b.flights++
+		f = b.board()
+	}
+	b.mu.Unlock()
+	b.start(f)
+}
+
+// board takes from the queue, in its order, what may go together: one
+// transaction for each lock. The caller holds mu.
+func (b *batcher) board() *flight {
+	if len(b.queue) == 0 {
+		return nil
+	}
+	f := new(flight)
+	f.ctx, f.cancel = linger(b.l.ctx, grace)
+	locks := make(map[keyspace.Key]bool, min(len(b.queue), b.limit))
+	b.queue = slices.DeleteFunc(b.queue, func(p *passenger) bool {
+		if len(f.all) == b.limit || locks[p.key] {
+			return false
+		}
+		locks[p.key] = true
+		p.flight = f
+		f.all = append(f.all, p)
+		return true
+	})
+	f.left = len(f.all)
+	return f
+}
+
+func (b *batcher) start(f *flight) {
+	if f == nil {
+		return
+	}
+	fly := func() {
+		b.fly(f.ctx, f.all)
+		f.cancel()
+		b.land()
+	}
+	if !b.l.spawn(fly) {
+		fly() // Close does not wait for it
+	}
+}
+
+// fly sends transactions together and gives everybody the answer. What one of
+// them makes etcd refuse is sent again in halves, so that it alone fails.
+func (b *batcher) fly(ctx context.Context, all []*passenger) {
+	if len(all) == 1 {
+		p := all[0]
+		p.answer, p.err = b.send(ctx, p.txn)
+		close(p.done)
+		return
+	}
+	ops := make([]clientv3.Op, len(all))
+	for i, p := range all {
+		ops[i] = clientv3.OpTxn(p.cmps, p.then, p.els)
+	}
+	resp, err := b.l.kv.Txn(ctx).Then(ops...).Commit()
+	if divisible(err) {
+		half := len(all) / 2
+		if errors.Is(err, rpctypes.ErrTooManyOps) {
+			b.mu.Lock()
+			b.limit = max(1, min(b.limit, half))
+			b.mu.Unlock()
+		}
+		b.fly(ctx, all[:half])
+		b.fly(ctx, all[half:])
+		return
+	}
+	for i, p := range all {
+		if p.err = err; err == nil {
+			t := resp.Responses[i].GetResponseTxn()
+			p.answer = answer{t.Succeeded, resp.Header.Revision, t.Responses}
+		}
+		close(p.done)
+	}
+}
+
+// divisible reports whether etcd refused a batch for what may be the fault of
+// one of its transactions, or of their number.
+func divisible(err error) bool {
+	var e rpctypes.EtcdError
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code().String() {
+	case "InvalidArgument", "NotFound", "PermissionDenied":
+		return true
+	}
+	return false
+}
+
+// leave gives p up.
+func (b *batcher) leave(ctx context.Context, p *passenger) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p.flight == nil {
+		b.queue = slices.DeleteFunc(b.queue, func(q *passenger) bool { return q == p })
+		return fmt.Errorf("%w: %w", errUnsent, ctx.Err())
+	}
+	if p.flight.left--; p.flight.left == 0 {
+		p.flight.cancel()
+	}
+	return ctx.Err()
+}

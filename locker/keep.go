@@ -1,0 +1,209 @@
+package locker
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+const (
+	// maxKept is how many locks a Locker keeps at a time.
+	maxKept = 1024
+	// askPatience is how long a try waits for a process that keeps the lock
+	// to say whether it is held.
+	askPatience = 250 * time.Millisecond
+	// maxGrants is how many holds one entry in etcd serves: their tokens
+	// share the bits below the revision.
+	maxGrants = 1<<tokenShift - 1
+)
+
+// A keeping lets a claim stay in etcd while nobody in this process holds its
+// lock, as WithRetain says. Its record says so, to tell those who try that it
+// is worth asking; they ask by queueing.
+type keeping struct {
+	c      *claim
+	wanted atomic.Bool  // another process has queued
+	since  atomic.Int64 // when it was last kept, by the monotonic clock
+	blind  atomic.Int64 // since when nothing tells what others do; 0: the watch is in place
+	ended  chan struct{}
+	end    sync.Once
+}
+
+// pass gives c away without a word to etcd: to the next goroutine in line, or
+// for a while to nobody. ended is called before that.
+func (c *claim) pass(ended func()) bool {
+	l := c.l
+	if c.grants >= maxGrants || c.lease.waits.Err() != nil || c.lease.remaining() <= 0 || c.kept.isWanted() {
+		return false
+	}
+	if next := l.lanes.next(c); next != nil {
+		if time.Since(c.granted) >= l.handoff {
+			return false
+		}
+		ended()
+		c.grants++
+		return l.lanes.hand(c, next)
+	}
+	return c.keep(ended)
+}
+
+// keep leaves c to nobody, if the Locker does that.
+func (c *claim) keep(ended func()) bool {
+	l := c.l
+	if l.retain == 0 {
+		return false
+	}
+	k := c.kept
+	if k == nil {
+		if l.kept.Load() >= maxKept {
+			return false
+		}
+		k = &keeping{c: c, ended: make(chan struct{})}
+		k.blind.Store(sinceStart())
+	}
+	ended()
+	c.grants++
+	k.since.Store(sinceStart())
+	began := c.kept == nil
+	c.kept = k
+	if began {
+		l.kept.Add(1)
+		if !l.spawn(k.run) {
+			return false
+		}
+	}
+	if !l.lanes.keep(c) {
+		return false
+	}
+	if k.wanted.Load() && l.lanes.recall(c) { // k has stopped looking
+		if !l.spawn(func() { c.giveUp(ErrReleased) }) {
+			c.done()
+		}
+	}
+	return true
+}
+
+func (k *keeping) isWanted() bool { return k != nil && k.wanted.Load() }
+
+// usable reports whether a hold may begin without a word to etcd.
+func (k *keeping) usable() bool {
+	if k == nil {
+		return true // passed on in its term
+	}
+	blind := k.blind.Load()
+	return !k.wanted.Load() && (blind == 0 || sinceStart()-blind < int64(watchAfter))
+}
+
+func sinceStart() int64 { return int64(time.Since(start)) }
+
+// stop ends k, if there is one.
+func (k *keeping) stop() {
+	if k != nil {
+		k.end.Do(func() {
+			close(k.ended)
+			k.c.l.kept.Add(-1)
+		})
+	}
+}
+
+// run gives the claim up when another process queues, when it was kept for
+// long enough, and when the Locker shuts down.
+func (k *keeping) run() {
+	l := k.c.l
+	f := l.directory(k.c.dir)
+	defer f.leave()
+	timer := time.NewTimer(l.retain)
+	defer timer.Stop()
+	said := false
+	for {
+		f.mu.Lock()
+		news, live, came, gone := f.news, f.from != 0, f.came, f.gone[k.c.name] > k.c.rev
+		f.mu.Unlock()
+		switch {
+		case !live:
+			k.blind.CompareAndSwap(0, sinceStart())
+		case said:
+			k.blind.Store(0)
+		case k.say(true):
+			said = true
+			continue
+		}
+		switch {
+		case gone:
+			k.wanted.Store(true)
+			k.recall()
+			return
+		case came != nil && came.CreateRevision > k.c.rev && string(came.Key) != k.c.name:
+			k.wanted.Store(true)
+		}
+		if k.wanted.Load() {
+			if !k.recall() && l.drain.Err() == nil {
+				k.say(false)
+			}
+			return
+		}
+		select {
+		case <-k.ended:
+			return
+		case <-news:
+		case <-l.drain.Done():
+			k.wanted.Store(true)
+		case <-timer.C:
+			left := l.retain - time.Duration(sinceStart()-k.since.Load())
+			if left <= 0 && k.recall() {
+				return
+			}
+			timer.Reset(max(left, l.retain/8, time.Millisecond))
+		}
+	}
+}
+
+// say writes into the record whether the lock is perhaps only kept. It notes
+// whether others wait, and reports whether etcd has answered.
+func (k *keeping) say(kept bool) bool {
+	c := k.c
+	r := c.rec
+	r.Kept = kept
+	ctx, cancel := context.WithTimeout(c.lease.ctx, patience)
+	defer cancel()
+	a, err := c.l.batch.commit(ctx, txn{
+		key:  c.key,
+		cmps: []clientv3.Cmp{created(c.name, c.rev)},
+		then: []clientv3.Op{
+			clientv3.OpPut(c.name, r.encode(), clientv3.WithIgnoreLease()),
+			clientv3.OpGet(c.dir, clientv3.WithPrefix(), clientv3.WithCountOnly()),
+		},
+	})
+	if err != nil {
+		return false
+	}
+	if !a.succeeded || a.responses[1].GetResponseRange().Count > 1 {
+		k.wanted.Store(true)
+	}
+	return true
+}
+
+// recall gives the claim up unless somebody here holds its lock.
+func (k *keeping) recall() bool {
+	c := k.c
+	if !c.l.lanes.recall(c) {
+		return false
+	}
+	c.giveUp(ErrReleased)
+	return true
+}
+
+// giveUp removes c from etcd, in the background if need be, and then opens the
+// lane.
+func (c *claim) giveUp(cause error) {
+	ctx, cancel := context.WithTimeout(c.lease.ctx, patience)
+	defer cancel()
+	if _, err := c.remove(ctx); err != nil {
+		c.settle(cause, func() {})
+		return
+	}
+	c.done()
+}

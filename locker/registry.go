@@ -1,0 +1,79 @@
+package locker
+
+import (
+	"hash/maphash"
+	"sync"
+)
+
+// parts is into how many parts a table is split, so that locks that have
+// nothing to do with each other do not wait for one mutex.
+const parts = 64
+
+var seed = maphash.MakeSeed()
+
+// A registry is the holds of a Locker, by the names of their entries in etcd.
+type registry [parts]struct {
+	mu sync.Mutex
+	m  map[string]*Hold
+}
+
+// add records h unless refuse, which is called under a mutex, says why not.
+func (r *registry) add(h *Hold, refuse func() error) error {
+	p := &r[maphash.String(seed, h.claim.name)%parts]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := refuse(); err != nil {
+		return err
+	}
+	if p.m == nil {
+		p.m = make(map[string]*Hold)
+	}
+	p.m[h.claim.name] = h
+	return nil
+}
+
+func (r *registry) remove(h *Hold) {
+	p := &r[maphash.String(seed, h.claim.name)%parts]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.m[h.claim.name] == h {
+		delete(p.m, h.claim.name)
+	}
+}
+
+// get returns the hold of the entry of that name, or nil.
+func (r *registry) get(name []byte) *Hold {
+	p := &r[maphash.Bytes(seed, name)%parts]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.m[string(name)]
+}
+
+// all returns the holds for which keep is true.
+func (r *registry) all(keep func(*Hold) bool) []*Hold {
+	var hs []*Hold
+	for i := range r {
+		p := &r[i]
+		p.mu.Lock()
+		for _, h := range p.m {
+			if keep(h) {
+				hs = append(hs, h)
+			}
+		}
+		p.mu.Unlock()
+	}
+	return hs
+}
+
+func (r *registry) empty() bool {
+	for i := range r {
+		p := &r[i]
+		p.mu.Lock()
+		n := len(p.m)
+		p.mu.Unlock()
+		if n > 0 {
+			return false
+		}
+	}
+	return true
+}
