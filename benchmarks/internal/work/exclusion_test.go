@@ -1,14 +1,12 @@
 package work
 
 import (
-	"context"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 )
 
-// What is compared must lock: a figure of a lock that does not is worth nothing.
 func TestNoTwoHoldALockAtOnce(t *testing.T) {
 	for _, c := range []struct {
 		impl       Impl
@@ -21,27 +19,7 @@ func TestNoTwoHoldALockAtOnce(t *testing.T) {
 		{SessionPerLock("session-per-lock"), 3},
 		{Local("sync.Mutex"), 3},
 	} {
-		t.Run(c.impl.Name, func(t *testing.T) {
-			s := Shared(t)
-			crowd := &crowd{began: time.Now()}
-			var members []*member
-			for range 2 {
-				p := c.impl.Open(t, s)
-				for range c.goroutines {
-					members = append(members, &member{next: always(p()(0)), crowd: crowd})
-				}
-			}
-			if err := rounds(t.Context(), members, 10); err != nil {
-				t.Error(err)
-			}
-			var handovers histogram
-			for _, m := range members {
-				handovers.merge(&m.handovers)
-			}
-			if handovers.n == 0 || handovers.quantile(1) == 0 {
-				t.Error("the lock did not change hands")
-			}
-		})
+		t.Run(c.impl.Name, func(t *testing.T) { Exclude(t, Shared(t), c.impl, 2, c.goroutines) })
 	}
 }
 
@@ -80,20 +58,4 @@ func TestATryOfAHeldLockFails(t *testing.T) {
 			}
 		})
 	}
-}
-
-// rounds lets each of members do n.
-func rounds(ctx context.Context, members []*member, n int) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, m := range members {
-		g.Go(func() error {
-			for range n {
-				if err := m.round(ctx); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return g.Wait()
 }

@@ -38,10 +38,10 @@ func Held(b *testing.B, s *Site, impl Impl, n int) {
 	}
 	s.settle()
 	goroutines, heap = runtime.NumGoroutine()-goroutines, heapInUse()-heap
-	sent := s.sent.n.Load()
+	sent := s.count()
 	idle := idle()
 	time.Sleep(idle) // what is sent in that time is measured
-	sent = s.sent.n.Load() - sent
+	sent = s.count() - sent
 	for b.Loop() {
 		pair()
 	}
@@ -63,9 +63,9 @@ func (s *Site) settle() {
 	if Once() {
 		return
 	}
-	for sent, since := s.sent.n.Load(), time.Now(); time.Since(since) < time.Second; {
+	for sent, since := s.count(), time.Now(); time.Since(since) < time.Second; {
 		time.Sleep(10 * time.Millisecond) // the period of a poll
-		if n := s.sent.n.Load(); n != sent {
+		if n := s.count(); n != sent {
 			sent, since = n, time.Now()
 		}
 	}

@@ -75,6 +75,14 @@ func (s *Site) client(tb testing.TB) *clientv3.Client {
 	})
 }
 
+// count returns how many messages were sent. Of no site it is 0.
+func (s *Site) count() int64 {
+	if s == nil {
+		return 0
+	}
+	return s.sent.n.Load()
+}
+
 // A meter counts the messages that clients send: requests, and what goes into the streams of watches and keep-alives.
 type meter struct{ n atomic.Int64 }
 

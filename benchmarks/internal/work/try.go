@@ -25,10 +25,10 @@ func Try(b *testing.B, s *Site, impl Impl) {
 		}
 	}
 	try()
-	sent, n := s.sent.n.Load(), 0
+	sent, n := s.count(), 0
 	for b.Loop() {
 		try()
 		n++
 	}
-	b.ReportMetric(float64(s.sent.n.Load()-sent)/float64(n), "sent/try")
+	b.ReportMetric(float64(s.count()-sent)/float64(n), "sent/try")
 }

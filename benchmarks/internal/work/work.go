@@ -24,12 +24,12 @@ func Pair(b *testing.B, s *Site, impl Impl) {
 	}
 	pair() // grants leases
 	b.ReportAllocs()
-	sent, n := s.sent.n.Load(), 0
+	sent, n := s.count(), 0
 	for b.Loop() {
 		pair()
 		n++
 	}
-	b.ReportMetric(float64(s.sent.n.Load()-sent)/float64(n), "sent/lock")
+	b.ReportMetric(float64(s.count()-sent)/float64(n), "sent/lock")
 }
 
 // Distinct is one process whose goroutines have a key each.
@@ -44,14 +44,7 @@ func Distinct(b *testing.B, s *Site, impl Impl, goroutines int) {
 
 // Hot is several processes, with some goroutines each, that all want one key.
 func Hot(b *testing.B, s *Site, impl Impl, processes, goroutines int) {
-	c := &crowd{began: time.Now()}
-	var members []*member
-	for range processes {
-		p := impl.Open(b, s)
-		for range goroutines {
-			members = append(members, &member{next: always(p()(0)), crowd: c})
-		}
-	}
+	members := contend(b, s, impl, processes, goroutines)
 	spread(b, s, members)
 	var handovers histogram
 	for _, m := range members {
@@ -116,16 +109,24 @@ func (m *member) round(ctx context.Context) error {
 
 // spread lets members do b.N rounds together, after one round of each that does not count: it grants the leases.
 func spread(b *testing.B, s *Site, members []*member) {
-	together(b, members, func(ctx context.Context, m *member) error {
+	err := together(b.Context(), members, func(ctx context.Context, m *member) error {
 		err := m.round(ctx)
 		m.took, m.handovers = histogram{}, histogram{}
 		return err
 	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, m := range members {
+		if m.crowd != nil {
+			m.crowd.last.Store(nil) // the pause until now is no hand-over
+		}
+	}
 	var left atomic.Int64
 	left.Store(int64(b.N))
-	sent := s.sent.n.Load()
+	sent := s.count()
 	b.ResetTimer()
-	together(b, members, func(ctx context.Context, m *member) error {
+	err = together(b.Context(), members, func(ctx context.Context, m *member) error {
 		for left.Add(-1) >= 0 {
 			if err := m.round(ctx); err != nil {
 				return err
@@ -134,6 +135,9 @@ func spread(b *testing.B, s *Site, members []*member) {
 		return nil
 	})
 	b.StopTimer()
+	if err != nil {
+		b.Fatal(err)
+	}
 	var took histogram
 	for _, m := range members {
 		took.merge(&m.took)
@@ -141,16 +145,15 @@ func spread(b *testing.B, s *Site, members []*member) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "locks/s")
 	b.ReportMetric(float64(took.quantile(0.5)), "p50-ns")
 	b.ReportMetric(float64(took.quantile(0.99)), "p99-ns")
-	b.ReportMetric(float64(s.sent.n.Load()-sent)/float64(b.N), "sent/lock")
+	if s != nil {
+		b.ReportMetric(float64(s.count()-sent)/float64(b.N), "sent/lock")
+	}
 }
 
-func together(b *testing.B, members []*member, do func(context.Context, *member) error) {
-	b.Helper()
-	g, ctx := errgroup.WithContext(b.Context())
+func together(ctx context.Context, members []*member, do func(context.Context, *member) error) error {
+	g, ctx := errgroup.WithContext(ctx)
 	for _, m := range members {
 		g.Go(func() error { return do(ctx, m) })
 	}
-	if err := g.Wait(); err != nil {
-		b.Fatal(err)
-	}
+	return g.Wait()
 }
