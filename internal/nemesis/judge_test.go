@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/phpgao/elock/locker"
 )
 
 // A history is all that is known after a run.
@@ -82,6 +84,11 @@ type window struct {
 	from, to int64
 }
 
+// disturbed reports whether a fault may have been felt between from and to.
+func (h history) disturbed(from, to int64) bool {
+	return slices.ContainsFunc(h.faults, func(f window) bool { return f.from < to && f.to+int64(aftermath) > from })
+}
+
 const (
 	// lateness is how long a holder may take to hear of an operator's act: 2 seconds, and one for a machine with much to do.
 	lateness = 3 * time.Second
@@ -100,6 +107,8 @@ type verdict struct {
 	took   time.Duration // all of it
 	latest time.Duration // knowledge of an act, with nothing else at fault
 	later  time.Duration // and with
+
+	unprovokedLosses int // of leases, with nothing at fault
 }
 
 func (v *verdict) fail(format string, args ...any) {
@@ -137,11 +146,19 @@ func (v *verdict) locks(h history, key int, holds []hold) {
 			v.fail("key %d: token %d was granted twice", key, x.token)
 		}
 		x.seen = max(x.seen, x.asked)
+		struck := false
 		for _, a := range h.acts {
-			if a.strikes(x) && x.seen > a.from {
+			if !a.strikes(x) {
+				continue
+			}
+			struck = true
+			if x.seen > a.from {
 				v.late(h, x, a)
 				x.seen = max(x.asked, a.from) // it was taken away then
 			}
+		}
+		if !struck {
+			v.unprovoked(h, x)
 		}
 		taken := max(free, x.asked)
 		if taken > x.granted {
@@ -160,13 +177,22 @@ func (v *verdict) locks(h history, key int, holds []hold) {
 	}
 }
 
+// unprovoked judges the end of a hold that no operator took away.
+func (v *verdict) unprovoked(h history, x hold) {
+	switch x.err {
+	case locker.KeyDeleted.String(), locker.Evicted.String():
+		v.fail("key %d: client %d says of token %d: %s, and nobody did it: %+v", x.key, x.client, x.token, x.err, x)
+	case locker.LeaseExpired.String(), locker.Deadline.String():
+		if !h.disturbed(x.granted, x.ended) {
+			v.unprovokedLosses++
+		}
+	}
+}
+
 // late judges how long x was believed in after an act had taken it away.
 func (v *verdict) late(h history, x hold, a act) {
 	late := time.Duration(x.seen - a.to)
-	disturbed := slices.ContainsFunc(h.faults, func(f window) bool {
-		return f.from < x.seen && f.to+int64(aftermath) > a.from
-	})
-	if disturbed {
+	if h.disturbed(a.from, x.seen) {
 		v.later = max(v.later, late)
 		return
 	}

@@ -158,6 +158,7 @@ func figures(w *world, h history, v verdict, failed map[string]int, all window) 
 	line("writes by token", "%d accepted, %d visits of earlier holders refused", w.store.accepted, w.store.refused)
 	line("faults", "%s; %d acts of an operator failed", list(w.counts), w.vain)
 	line("locks taken away", "%d times; known after %v at most, after %v with other faults", len(h.acts), v.latest.Round(time.Millisecond), v.later.Round(time.Millisecond))
+	line("leases lost", "%d, with nothing at fault", v.unprovokedLosses)
 	line("longest without a grant", "%v, in calm %v; until each client had locked each key %v",
 		longestGap(holds, all).Round(time.Millisecond), gap.Round(time.Millisecond), w.worst.Round(time.Millisecond))
 	line("judgement", "%d pieces by porcupine, %v in all, %d violations", v.pieces, v.took.Round(time.Millisecond), len(v.wrong)+len(w.store.lost))

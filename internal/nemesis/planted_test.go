@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/phpgao/elock/locker"
 )
 
 // Histories with a fault planted in them: a judge who lets one pass is no judge. The good ones show that the fault is what
@@ -109,6 +111,9 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 		})},
 		{"a killed client that believes on", "still believed to hold", edit(twoHolds(), func(h *history) {
 			h.holds[0].err, h.holds[0].seen, h.holds[0].ended = killed, 8*second, 8*second
+		})},
+		{"a lock that is lost to nobody", "nobody did it", edit(twoHolds(), func(h *history) {
+			h.holds[0].err = locker.KeyDeleted.String()
 		})},
 		{"a lost update", "an update is lost", edit(threeWrites(), func(h *history) {
 			h.ops[1].prev, h.chains[0][1].prev = 0, 0
