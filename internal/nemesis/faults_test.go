@@ -144,19 +144,16 @@ func (h *hand) network(ctx context.Context, worsen func(*etcdtest.Proxied)) {
 
 // clientFaults strike clients and their connections.
 var clientFaults = []fault{
-	{"client killed", func(h *hand, ctx context.Context) {
-		s := h.seat()
-		s.kill()
-		idle(ctx, h.span(0, 5*time.Second))
-		s.launch()
-	}},
+	{"client killed", func(h *hand, ctx context.Context) { h.killClients(ctx, h.seat()) }},
+	{"all clients killed", func(h *hand, ctx context.Context) { h.killClients(ctx, h.seats...) }},
 	{"client ended", func(h *hand, ctx context.Context) {
 		s := h.seat()
 		s.finish()
 		s.launch()
 	}},
-	{"client paused", (*hand).pauseClient},
-	{"client paused", (*hand).pauseClient},
+	{"client paused", func(h *hand, ctx context.Context) { h.pauseClients(ctx, h.seat()) }},
+	{"client paused", func(h *hand, ctx context.Context) { h.pauseClients(ctx, h.seat()) }},
+	{"all clients paused", func(h *hand, ctx context.Context) { h.pauseClients(ctx, h.seats...) }},
 	{"connections cut", func(h *hand, ctx context.Context) {
 		h.network(ctx, func(p *etcdtest.Proxied) { p.Cut(h.t) })
 	}},
@@ -179,14 +176,28 @@ var clientFaults = []fault{
 	}},
 }
 
-func (h *hand) pauseClient(ctx context.Context) {
-	s := h.seat()
-	if err := s.proc.Pause(); err != nil {
-		h.t.Error(err)
+func (h *hand) killClients(ctx context.Context, victims ...*seat) {
+	for _, s := range victims {
+		s.kill()
 	}
-	idle(ctx, h.span(100*time.Millisecond, 9*time.Second)) // at times longer than any lease lives
-	if err := s.proc.Resume(); err != nil {
-		h.t.Error(err)
+	idle(ctx, h.span(0, 5*time.Second))
+	for _, s := range victims {
+		s.launch()
+	}
+}
+
+// pauseClients stops clients, at times for longer than any lease lives.
+func (h *hand) pauseClients(ctx context.Context, victims ...*seat) {
+	for _, s := range victims {
+		if err := s.proc.Pause(); err != nil {
+			h.t.Error(err)
+		}
+	}
+	idle(ctx, h.span(100*time.Millisecond, 9*time.Second))
+	for _, s := range victims {
+		if err := s.proc.Resume(); err != nil {
+			h.t.Error(err)
+		}
 	}
 }
 
