@@ -4,4 +4,8 @@
 //	go test ./internal/simulation                     some hundreds of seeds
 //	go test ./internal/simulation -seeds=100000       more of them
 //	go test ./internal/simulation -seed=42 -v         one of them, with its history
+//
+// To show that it would notice, it plants mistakes in package locker, one at a time, and expects to find each:
+//
+//	go test ./internal/simulation -run PlantedMistakes -mutations=2000 -timeout 1h -v
 package simulation

@@ -2,6 +2,7 @@ package simulation_test
 
 import (
 	"context"
+	"path"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -14,15 +15,31 @@ type profile int
 
 const (
 	calm    profile = iota // messages take time, and nothing goes wrong but what operators do
+	lossy                  // messages are lost or late, and whoever sent them is told
 	network                // messages are lost, late and cut off
 	cluster                // etcd loses its leader, compacts, breaks watches, and its lease clock is fast
 	storm                  // all of that
 	profiles
 )
 
+// patience is how long the first in a queue may go without a hold; 0: a fault may make it any time.
+func (p profile) patience() time.Duration {
+	switch p {
+	case calm:
+		return 2 * time.Second
+	case lossy:
+		return 15 * time.Second
+	}
+	return 0
+}
+
 // plan returns how messages travel.
 func (w *world) plan() etcdsim.Plan {
 	f := etcdsim.Faults{MinDelay: 50 * time.Microsecond, MaxDelay: 5 * time.Millisecond}
+	if w.profile == lossy {
+		f.LoseRequest, f.LoseAnswer = w.rng.Float64()*0.03, w.rng.Float64()*0.03
+		f.Late, f.MaxLate = 0.5, w.span(time.Millisecond, 10*time.Second)
+	}
 	if w.profile == network || w.profile == storm {
 		f.MaxDelay = w.span(5*time.Millisecond, 500*time.Millisecond)
 		f.LoseRequest, f.LoseAnswer = w.rng.Float64()*0.05, w.rng.Float64()*0.05
@@ -63,8 +80,9 @@ func (w *world) vandalize() {
 	}
 	kv := resp.Kvs[w.n(len(resp.Kvs))]
 	w.mu.Lock()
-	w.vandal[kv.CreateRevision] = true
-	w.log("fault: entry %d is deleted by hand", kv.CreateRevision)
+	e := entry{path.Dir(string(kv.Key)), kv.CreateRevision}
+	w.place(e).vandal = true
+	w.log("fault: entry %v is deleted by hand", e)
 	w.mu.Unlock()
 	_, _ = w.operator.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(string(kv.Key)), "=", kv.CreateRevision)).
 		Then(clientv3.OpDelete(string(kv.Key))).Commit()

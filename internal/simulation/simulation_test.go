@@ -65,22 +65,21 @@ func report(t *testing.T, seed uint64, w *world) {
 
 // run makes the world of a seed and lets it go its way.
 func run(t *testing.T, seed uint64) (w *world) {
+	stuck := time.AfterFunc(time.Minute, func() { panic(fmt.Sprintf("seed %d: it does not end", seed)) }) // in real time
+	defer stuck.Stop()
 	synctest.Test(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		w = &world{
-			sim:      etcdsim.New(seed),
-			profile:  profile(seed % uint64(profiles)),
-			began:    time.Now(),
-			rng:      rng,
-			believed: make(map[int64]*locker.Hold),
-			deleted:  make(map[int64]deletion),
-			queues:   make(map[string][]int64),
-			granted:  make(map[int64]bool),
-			vandal:   make(map[int64]bool),
-			tokens:   make(map[string]locker.Token),
-			open:     make(map[string]int),
-			acked:    make(map[string]int),
-			unknown:  make(map[string]int),
+			sim:     etcdsim.New(seed),
+			profile: profile(seed % uint64(profiles)),
+			began:   time.Now(),
+			rng:     rng,
+			queues:  make(map[string][]entry),
+			places:  make(map[entry]*place),
+			tokens:  make(map[string]locker.Token),
+			open:    make(map[string]int),
+			acked:   make(map[string]int),
+			unknown: make(map[string]int),
 		}
 		defer w.sim.Close()
 		w.end = w.began.Add(time.Duration(1+rng.IntN(5)) * time.Minute)

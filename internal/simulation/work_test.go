@@ -44,7 +44,7 @@ func (w *world) newProcess(name string) *process {
 func (p *process) start() {
 	l, err := locker.New(p.client.Client,
 		locker.WithOwner(p.name),
-		locker.WithHook(&witness{p.w, p.name}),
+		locker.WithHook(&witness{p.w, p.name, make(map[keyspace.Key]bool)}),
 		locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
 		locker.WithTTL(p.w.span(2*time.Second, maxTTL)),
 		locker.WithMaxHeldTime(maxHeld),
@@ -123,10 +123,14 @@ func (p *process) judge(err error) {
 			return
 		}
 	}
-	var lost *locker.LostError
-	if !errors.As(err, &lost) || !forced(lost) {
+	var loss *locker.LostError
+	if !errors.As(err, &loss) {
 		p.w.failf("%s: without a fault: %v", p.name, err)
+		return
 	}
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.w.lost(p.name, keyspace.MustParse(typed.Key), loss)
 }
 
 func (p *process) act(ctx context.Context, k keyspace.Key) error {
@@ -140,7 +144,7 @@ func (p *process) act(ctx context.Context, k keyspace.Key) error {
 			return err
 		}
 		p.hold(h, k)
-		return h.Release(p.releasing())
+		return p.release(p.releasing(), h)
 	case n < 45:
 		h, err := l.TryAcquire(ctx, k)
 		p.inTime(ctx, err)
@@ -148,7 +152,7 @@ func (p *process) act(ctx context.Context, k keyspace.Key) error {
 			return err
 		}
 		p.hold(h, k)
-		return h.Release(p.releasing())
+		return p.release(p.releasing(), h)
 	case n < 60:
 		return l.RunInLock(ctx, k, func(_ context.Context, h *locker.Hold) error { p.hold(h, k); return nil })
 	case n < 68:
@@ -174,7 +178,8 @@ func (p *process) act(ctx context.Context, k keyspace.Key) error {
 		if err != nil {
 			return err
 		}
-		return h.Release(ctx)
+		w.believe(h)
+		return p.release(ctx, h)
 	case n < 94:
 		_, err := l.Inspect(ctx, k)
 		return err
@@ -207,6 +212,24 @@ func (p *process) releasing() context.Context {
 		time.AfterFunc(time.Minute, cancel)
 	}
 	return ctx
+}
+
+// release releases h, and sometimes once more if that is not confirmed. If this is nil, the lock must be free: the entry is
+// gone, unless the lease may have ended or the Locker was closed.
+func (p *process) release(ctx context.Context, h *locker.Hold) error {
+	w, began, left := p.w, time.Now(), h.Remaining()
+	l := p.locker()
+	err := h.Release(ctx)
+	if err == nil || w.chance(0.5) || h.Release(p.releasing()) != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := entryOf(h.Key(), h.Token())
+	if w.place(e).gone.IsZero() && time.Since(began) < left && !p.restarting.Load() && p.locker() == l {
+		w.fail("%s: released %v, which is there", p.name, e)
+	}
+	return err
 }
 
 // hold does what one does under a lock: some updates of a register, for a short or a very long time.
@@ -259,7 +282,7 @@ func (p *process) update(h *locker.Hold, k keyspace.Key) bool {
 		w.log("%s: update of %v to %d: %v", p.name, k, n+1, err)
 	case done.Succeeded:
 		w.acked[k.String()]++
-		w.log("%s: update of %v to %d under entry %d", p.name, k, n+1, entryOf(h.Token()))
+		w.log("%s: update of %v to %d under %v", p.name, k, n+1, entryOf(k, h.Token()))
 	}
 	return err == nil
 }

@@ -42,6 +42,9 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 // Done is closed once the server has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Finish closes the server's standard input, which asks it to end. Done tells when it has.
+func (p *Process) Finish() error { return p.stdin.Close() }
+
 // Kill ends the server with SIGKILL and waits for its end. It is safe to repeat.
 func (p *Process) Kill() {
 	p.cmd.Process.Kill()

@@ -1,0 +1,144 @@
+package benchmarks
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/phpgao/elock/benchmarks/internal/work"
+	"github.com/phpgao/elock/internal/etcdtest"
+)
+
+func TestMain(m *testing.M) { etcdtest.Main(m) }
+
+// The implementations. An option of locker that changes how fast elock is wants a line here, and its name in the lists below.
+var (
+	elock          = work.Elock("elock")
+	classic        = work.Classic("elock-classic")
+	mutex          = work.Mutex("mutex")
+	mutexEach      = work.MutexEach("mutex-each")
+	mutexBehind    = work.MutexBehindMutex("sync+mutex")
+	sessionPerLock = work.SessionPerLock("session-per-lock")
+	putDelete      = work.PutDelete("put+delete")
+	local          = work.Local("sync.Mutex")
+)
+
+func each(b *testing.B, impls []work.Impl, f func(b *testing.B, impl work.Impl)) {
+	for _, impl := range impls {
+		b.Run("impl="+impl.Name, func(b *testing.B) { f(b, impl) })
+	}
+}
+
+// One goroutine locks and unlocks one key.
+func BenchmarkPair(b *testing.B) {
+	s := work.Alone(b)
+	each(b, []work.Impl{elock, classic, mutex, sessionPerLock, putDelete, local}, func(b *testing.B, impl work.Impl) {
+		work.Pair(b, s, impl)
+	})
+}
+
+// One process, whose goroutines have a key each.
+func BenchmarkDistinct(b *testing.B) {
+	s := work.Alone(b)
+	for _, goroutines := range []int{16, 64, 256} {
+		b.Run(fmt.Sprintf("goroutines=%d", goroutines), func(b *testing.B) {
+			each(b, []work.Impl{elock, classic, mutex, sessionPerLock, putDelete, local}, func(b *testing.B, impl work.Impl) {
+				work.Distinct(b, s, impl, goroutines)
+			})
+		})
+	}
+}
+
+// Several processes, one goroutine each, that want the same key.
+func BenchmarkHot(b *testing.B) {
+	s := work.Alone(b)
+	for _, clients := range []int{2, 4, 16} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			each(b, []work.Impl{elock, mutex, sessionPerLock, local}, func(b *testing.B, impl work.Impl) {
+				work.Hot(b, s, impl, clients, 1)
+			})
+			b.Run("impl=write+notice", func(b *testing.B) { work.WriteAndNotice(b, s, clients) })
+		})
+	}
+}
+
+// One process, whose goroutines want the same key.
+func BenchmarkHotLocal(b *testing.B) {
+	s := work.Alone(b)
+	const goroutines = 64
+	b.Run(fmt.Sprintf("goroutines=%d", goroutines), func(b *testing.B) {
+		each(b, []work.Impl{elock, mutexEach, mutexBehind, local}, func(b *testing.B, impl work.Impl) {
+			work.Hot(b, s, impl, 1, goroutines)
+		})
+	})
+}
+
+// Four processes of 16 goroutines, some of whose keys are wanted more often than others.
+func BenchmarkZipf(b *testing.B) {
+	s := work.Alone(b)
+	const clients, goroutines = 4, 16
+	b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+		each(b, []work.Impl{elock, mutexEach, mutexBehind, sessionPerLock, local}, func(b *testing.B, impl work.Impl) {
+			work.Zipf(b, s, impl, clients, goroutines)
+		})
+	})
+}
+
+// A try of a lock that another process holds.
+func BenchmarkTry(b *testing.B) {
+	s := work.Alone(b)
+	each(b, []work.Impl{elock, classic, mutex, sessionPerLock, putDelete, local}, func(b *testing.B, impl work.Impl) {
+		work.Try(b, s, impl)
+	})
+}
+
+// Many locks held.
+func BenchmarkHeld(b *testing.B) {
+	s := work.Alone(b)
+	for _, held := range []int{10, 1_000, 100_000} {
+		b.Run(fmt.Sprintf("held=%d", held), func(b *testing.B) {
+			each(b, []work.Impl{elock, mutex, sessionPerLock}, func(b *testing.B, impl work.Impl) {
+				switch {
+				case held > 1_000 && work.Once():
+					b.Skip("takes long: wants more than -benchtime 1x")
+				case held > 1_000 && impl.Name == sessionPerLock.Name:
+					b.Skip("takes minutes")
+				}
+				work.Held(b, s, impl, held)
+			})
+		})
+	}
+}
+
+// Three members, of which two must have each write.
+func BenchmarkCluster(b *testing.B) {
+	s := work.Cluster(b, 3)
+	b.Run("members=3", func(b *testing.B) { some(b, s) })
+}
+
+// A network that makes each round trip 2 ms longer.
+func BenchmarkFar(b *testing.B) {
+	const rtt = 2 * time.Millisecond
+	s := work.Far(b, rtt)
+	b.Run(fmt.Sprintf("rtt=%v", rtt), func(b *testing.B) { some(b, s) })
+}
+
+// some is the work of the other benchmarks that tells most.
+func some(b *testing.B, s *work.Site) {
+	b.Run("work=pair", func(b *testing.B) {
+		each(b, []work.Impl{elock, mutex, sessionPerLock, putDelete}, func(b *testing.B, impl work.Impl) {
+			work.Pair(b, s, impl)
+		})
+	})
+	b.Run("work=distinct", func(b *testing.B) {
+		each(b, []work.Impl{elock, mutex, sessionPerLock, putDelete}, func(b *testing.B, impl work.Impl) {
+			work.Distinct(b, s, impl, 256)
+		})
+	})
+	b.Run("work=hot", func(b *testing.B) {
+		each(b, []work.Impl{elock, mutex, sessionPerLock}, func(b *testing.B, impl work.Impl) {
+			work.Hot(b, s, impl, 2, 1)
+		})
+		b.Run("impl=write+notice", func(b *testing.B) { work.WriteAndNotice(b, s, 2) })
+	})
+}

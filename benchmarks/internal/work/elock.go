@@ -1,0 +1,77 @@
+package work
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/phpgao/elock/keyspace"
+	"github.com/phpgao/elock/locker"
+)
+
+// TTL is that of all leases, sessions and locks. Nothing ever waits for its end.
+const TTL = 15 * time.Second
+
+// Elock is a Locker for each process.
+func Elock(name string, opts ...locker.Option) Impl {
+	return elock(name, opts, func(l *locker.Locker) Worker {
+		return func(key int) Lock { return &elockLock{locker: l, key: names.Key(key)} }
+	})
+}
+
+// Classic is a Locker for each process, used by the calls of the classic library. They do not wait.
+func Classic(name string, opts ...locker.Option) Impl {
+	return elock(name, opts, func(l *locker.Locker) Worker {
+		return func(key int) Lock { return &classicLock{locker: l, key: "key-" + strconv.Itoa(key)} }
+	})
+}
+
+var names = keyspace.MustNew[int]("key")
+
+func elock(name string, opts []locker.Option, worker func(*locker.Locker) Worker) Impl {
+	return Impl{name, func(tb testing.TB, s *Site) Process {
+		tb.Helper()
+		all := append([]locker.Option{locker.WithPrefix(s.prefix + "/" + name), locker.WithTTL(TTL)}, opts...)
+		l, err := locker.New(s.client(tb), all...)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() {
+			if err := l.Close(); err != nil {
+				tb.Error(err)
+			}
+		})
+		return func() Worker { return worker(l) }
+	}}
+}
+
+type elockLock struct {
+	locker *locker.Locker
+	key    keyspace.Key
+	hold   *locker.Hold
+}
+
+func (l *elockLock) Lock(ctx context.Context) (err error) {
+	l.hold, err = l.locker.Acquire(ctx, l.key)
+	return err
+}
+
+func (l *elockLock) TryLock(ctx context.Context) (err error) {
+	l.hold, err = l.locker.TryAcquire(ctx, l.key)
+	return err
+}
+
+func (l *elockLock) Unlock(ctx context.Context) error { return l.hold.Release(ctx) }
+
+type classicLock struct {
+	locker *locker.Locker
+	key    string
+}
+
+// Lock is for keys that nobody else wants.
+func (l *classicLock) Lock(ctx context.Context) error { return l.TryLock(ctx) }
+func (l *classicLock) TryLock(ctx context.Context) error {
+	return l.locker.Lock(ctx, l.key, int(TTL.Seconds()))
+}
+func (l *classicLock) Unlock(ctx context.Context) error { return l.locker.Unlock(ctx, l.key) }

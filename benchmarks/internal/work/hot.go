@@ -1,0 +1,34 @@
+package work
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// A crowd is all who want one lock. It sees that they exclude each other, and how long the lock takes from one to the next.
+type crowd struct {
+	began    time.Time
+	inside   atomic.Int32
+	last     atomic.Pointer[member] // who held it last
+	released atomic.Int64           // when its release began: nanoseconds since began
+}
+
+var errTwo = errors.New("work: two hold the lock")
+
+// enter is called once the lock is held. A hand-over takes from the begin of the release until the next acquire returns.
+func (c *crowd) enter(w *member) error {
+	if c.inside.Add(1) != 1 {
+		return errTwo
+	}
+	if last := c.last.Swap(w); last != nil && last != w {
+		w.handovers.add(time.Since(c.began) - time.Duration(c.released.Load()))
+	}
+	return nil
+}
+
+// leave is called before the release begins.
+func (c *crowd) leave() {
+	c.inside.Add(-1)
+	c.released.Store(int64(time.Since(c.began)))
+}

@@ -1,0 +1,159 @@
+package work
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Pair is one goroutine that locks and unlocks one key again and again.
+func Pair(b *testing.B, s *Site, impl Impl) {
+	ctx := b.Context()
+	lock := impl.Open(b, s)()(0)
+	pair := func() {
+		if err := lock.Lock(ctx); err != nil {
+			b.Fatal(err)
+		}
+		if err := lock.Unlock(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	pair() // grants leases
+	b.ReportAllocs()
+	sent, n := s.count(), 0
+	for b.Loop() {
+		pair()
+		n++
+	}
+	b.ReportMetric(float64(s.count()-sent)/float64(n), "sent/lock")
+}
+
+// Distinct is one process whose goroutines have a key each.
+func Distinct(b *testing.B, s *Site, impl Impl, goroutines int) {
+	p := impl.Open(b, s)
+	members := make([]*member, goroutines)
+	for i := range members {
+		members[i] = &member{next: always(p()(i))}
+	}
+	spread(b, s, members)
+}
+
+// Hot is several processes, with some goroutines each, that all want one key.
+func Hot(b *testing.B, s *Site, impl Impl, processes, goroutines int) {
+	members := contend(b, s, impl, processes, goroutines)
+	spread(b, s, members)
+	var handovers histogram
+	for _, m := range members {
+		handovers.merge(&m.handovers)
+	}
+	b.ReportMetric(float64(handovers.n)/b.Elapsed().Seconds(), "handovers/s")
+	b.ReportMetric(float64(handovers.quantile(0.5)), "handover-p50-ns")
+	b.ReportMetric(float64(handovers.quantile(0.99)), "handover-p99-ns")
+}
+
+// Zipf is several processes, with some goroutines each, whose keys are distributed by Zipf's law: a few are wanted often,
+// and most rarely.
+func Zipf(b *testing.B, s *Site, impl Impl, processes, goroutines int) {
+	const keys = 1000
+	var members []*member
+	for range processes {
+		p := impl.Open(b, s)
+		for range goroutines {
+			worker, locks := p(), make(map[int]Lock)
+			keys := rand.NewZipf(rand.New(rand.NewPCG(1, uint64(len(members)))), 1.1, 1, keys-1)
+			members = append(members, &member{next: func() Lock {
+				key := int(keys.Uint64())
+				if locks[key] == nil {
+					locks[key] = worker(key)
+				}
+				return locks[key]
+			}})
+		}
+	}
+	spread(b, s, members)
+}
+
+func always(l Lock) func() Lock { return func() Lock { return l } }
+
+// A member is a goroutine of some work.
+type member struct {
+	next      func() Lock // the lock for the next round
+	crowd     *crowd      // who else wants it; nil if nobody cares
+	took      histogram
+	handovers histogram
+}
+
+// round locks and unlocks once.
+func (m *member) round(ctx context.Context) error {
+	began := time.Now()
+	lock := m.next()
+	if err := lock.Lock(ctx); err != nil {
+		return err
+	}
+	if m.crowd != nil {
+		if err := m.crowd.enter(m); err != nil {
+			return err
+		}
+		m.crowd.leave()
+	}
+	if err := lock.Unlock(ctx); err != nil {
+		return err
+	}
+	m.took.add(time.Since(began))
+	return nil
+}
+
+// spread lets members do b.N rounds together, after one round of each that does not count: it grants the leases.
+func spread(b *testing.B, s *Site, members []*member) {
+	err := together(b.Context(), members, func(ctx context.Context, m *member) error {
+		err := m.round(ctx)
+		m.took, m.handovers = histogram{}, histogram{}
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, m := range members {
+		if m.crowd != nil {
+			m.crowd.last.Store(nil) // the pause until now is no hand-over
+		}
+	}
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	sent := s.count()
+	b.ResetTimer()
+	err = together(b.Context(), members, func(ctx context.Context, m *member) error {
+		for left.Add(-1) >= 0 {
+			if err := m.round(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b.StopTimer()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var took histogram
+	for _, m := range members {
+		took.merge(&m.took)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "locks/s")
+	b.ReportMetric(float64(took.quantile(0.5)), "p50-ns")
+	b.ReportMetric(float64(took.quantile(0.99)), "p99-ns")
+	if s != nil {
+		b.ReportMetric(float64(s.count()-sent)/float64(b.N), "sent/lock")
+	}
+}
+
+func together(ctx context.Context, members []*member, do func(context.Context, *member) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, m := range members {
+		g.Go(func() error { return do(ctx, m) })
+	}
+	return g.Wait()
+}

@@ -1,0 +1,2 @@
+// Package peers compares elock with locks on Redis.
+package peers

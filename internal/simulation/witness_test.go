@@ -1,0 +1,119 @@
+package simulation_test
+
+import (
+	"context"
+	"time"
+
+	"github.com/phpgao/elock/keyspace"
+	"github.com/phpgao/elock/locker"
+)
+
+// A witness is the hook of one Locker.
+type witness struct {
+	w     *world
+	name  string
+	holds map[keyspace.Key]bool // as far as told
+}
+
+type spanKey struct{ kind string }
+
+func (h *witness) start(ctx context.Context, kind string, key keyspace.Key) context.Context {
+	h.w.open[kind]++
+	ended := new(bool)
+	return context.WithValue(ctx, spanKey{kind}, ended)
+}
+
+func (h *witness) end(ctx context.Context, kind string, key keyspace.Key) {
+	ended, ok := ctx.Value(spanKey{kind}).(*bool)
+	switch {
+	case !ok:
+		h.w.fail("%s: %s of %v ended without its start", h.name, kind, key)
+	case *ended:
+		h.w.fail("%s: %s of %v ended twice", h.name, kind, key)
+	default:
+		*ended = true
+		h.w.open[kind]--
+	}
+}
+
+func (h *witness) AcquireStart(ctx context.Context, d locker.AcquireStartData) (context.Context, map[string]string) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	return h.start(ctx, "acquire", d.Key), nil
+}
+
+func (h *witness) AcquireEnd(ctx context.Context, d locker.AcquireEndData) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.end(ctx, "acquire", d.Key)
+	if d.Err != nil {
+		h.w.log("%s: no %v: %v", h.name, d.Key, d.Err)
+	}
+}
+
+func (h *witness) Blocked(_ context.Context, d locker.BlockedData) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.w.stats.waits++
+	h.w.log("%s: waits for %v behind %s %v, local %v", h.name, d.Key, d.By.Name, entryOf(d.Key, d.By.Token), d.Local)
+}
+
+func (h *witness) HoldStart(ctx context.Context, d locker.HoldStartData) context.Context {
+	w := h.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := entryOf(d.Key, d.Token)
+	p := w.place(e)
+	w.stats.grants++
+	w.log("%s: holds %v, after %v", h.name, e, d.Waited)
+	last := w.tokens[d.Key.String()]
+	switch {
+	case p.forced && (w.profile != calm || time.Since(p.gone) < 20*time.Millisecond):
+		// The answer was on its way. It will be told.
+	case !p.gone.IsZero():
+		w.fail("%s: granted %v, which etcd has deleted", h.name, e)
+	case !w.first(e):
+		w.fail("%s: granted %v, which is not the first in %v", h.name, e, w.queues[e.dir])
+	case p.held || p.believed():
+		w.fail("%s: granted %v, which is held", h.name, e)
+	case d.Token <= last:
+		w.fail("%s: token %d of %v after %d", h.name, d.Token, d.Key, last)
+	default:
+		w.tokens[d.Key.String()] = d.Token
+	}
+	if h.holds[d.Key] {
+		w.fail("%s: granted %v before the end of its last hold was told", h.name, e)
+	}
+	p.held, h.holds[d.Key] = true, true
+	return h.start(ctx, "hold", d.Key)
+}
+
+func (h *witness) HoldEnd(ctx context.Context, d locker.HoldEndData) {
+	w := h.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h.end(ctx, "hold", d.Key)
+	e := entryOf(d.Key, d.Token)
+	w.log("%s: held %v for %v: %v", h.name, e, d.Held, d.Cause)
+	w.place(e).held, h.holds[d.Key] = false, false
+	if w.first(e) {
+		w.expectProgress(e)
+	}
+	if loss, ok := d.Cause.(*locker.LostError); ok {
+		w.stats.losses++
+		w.lost(h.name, d.Key, loss)
+	}
+}
+
+func (h *witness) TimeoutStart(ctx context.Context, d locker.TimeoutStartData) context.Context {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.w.stats.timeouts++
+	return h.start(ctx, "timeout", d.Key)
+}
+
+func (h *witness) TimeoutEnd(ctx context.Context, d locker.TimeoutEndData) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.end(ctx, "timeout", d.Key)
+}
