@@ -94,6 +94,10 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 			err = c.overtake(write, ahead, try)
 			continue
 		}
+		if try && perhapsKept(ahead) && c.place.n == 1 {
+			err = c.ask(ctx, write)
+			continue
+		}
 		blocked(BlockedData{Key: c.key, By: ownerOf(ahead), Ahead: c.place.n})
 		if try {
 			return ErrLocked
@@ -229,11 +233,12 @@ func (c *claim) putIfFree(ctx context.Context) error {
 		c.place = place{rev: a.rev, complete: true}
 		return nil
 	}
-	first := a.kvs(0)[0]
+	queue := a.responses[0].GetResponseRange()
+	first := queue.Kvs[0]
 	if string(first.Key) == c.name {
 		return c.clear(ctx, first)
 	}
-	c.place = place{rev: a.rev, ahead: []*mvccpb.KeyValue{first}}
+	c.place = place{rev: a.rev, ahead: []*mvccpb.KeyValue{first}, n: int(queue.Count)}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -29,7 +30,9 @@ type keeping struct {
 	since  atomic.Int64 // when it was last kept, by the monotonic clock
 	blind  atomic.Int64 // since when nothing tells what others do; 0: the watch is in place
 	ended  chan struct{}
-	end    sync.Once
+
+	written int64 // the revision of the record; 0 before run wrote it
+	end     sync.Once
 }
 
 // pass gives c away without a word to etcd: to the next goroutine in line, or
@@ -165,13 +168,16 @@ func (k *keeping) run() {
 // whether others wait, and reports whether etcd has answered.
 func (k *keeping) say(kept bool) bool {
 	c := k.c
+	if k.written == 0 {
+		k.written = c.rev
+	}
 	r := c.rec
 	r.Kept = kept
 	ctx, cancel := context.WithTimeout(c.lease.ctx, patience)
 	defer cancel()
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
-		cmps: []clientv3.Cmp{created(c.name, c.rev)},
+		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(c.name), "=", k.written)}, // not Evict's mark
 		then: []clientv3.Op{
 			clientv3.OpPut(c.name, r.encode(), clientv3.WithIgnoreLease()),
 			clientv3.OpGet(c.dir, clientv3.WithPrefix(), clientv3.WithCountOnly()),
@@ -180,6 +186,7 @@ func (k *keeping) say(kept bool) bool {
 	if err != nil {
 		return false
 	}
+	k.written = a.rev
 	if !a.succeeded || a.responses[1].GetResponseRange().Count > 1 {
 		k.wanted.Store(true)
 	}
@@ -194,6 +201,37 @@ func (k *keeping) recall() bool {
 	}
 	c.giveUp(ErrReleased)
 	return true
+}
+
+// perhapsKept reports whether the lock of that entry may be held by nobody.
+func perhapsKept(kv *mvccpb.KeyValue) bool {
+	r, ok := parseRecord(kv.Value)
+	return ok && r.Kept
+}
+
+// ask queues behind a process that perhaps only keeps the lock, and waits for it
+// to give it up or to say that it holds it. It is for a try.
+func (c *claim) ask(ctx, write context.Context) error {
+	if c.rev == 0 {
+		if err := c.enter(write, false); err != nil {
+			return err
+		}
+	}
+	until := time.Now().Add(askPatience)
+	for wait := time.Millisecond; !c.first(); wait = pause(ctx, wait) {
+		ahead := c.place.nearest()
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case ahead != nil && (len(c.place.ahead) > 1 || !perhapsKept(ahead)), time.Now().After(until):
+			c.place.n = 0
+			return nil
+		}
+		if err := c.look(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // giveUp removes c from etcd, in the background if need be, and then opens the

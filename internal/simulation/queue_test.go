@@ -86,8 +86,9 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 // join is told of a new entry. The caller holds mu.
 func (w *world) join(e entry) {
 	w.queues[e.dir] = append(w.queues[e.dir], e)
-	if w.first(e) {
-		w.expectProgress(e)
+	first := w.queues[e.dir][0]
+	if !w.place(first).held {
+		w.expectProgress(first)
 	}
 }
 
@@ -107,8 +108,8 @@ func (w *world) first(e entry) bool {
 	return len(q) > 0 && q[0] == e
 }
 
-// expectProgress checks that an entry that is the first in its queue, and not held from now on, is soon held, or goes. The
-// caller holds mu.
+// expectProgress checks that an entry that is the first in its queue, and not held from now on, is soon held, or goes if others
+// are behind it: else it may be kept. The caller holds mu.
 func (w *world) expectProgress(e entry) {
 	limit := w.profile.patience()
 	if limit == 0 {
@@ -119,7 +120,7 @@ func (w *world) expectProgress(e entry) {
 	time.AfterFunc(limit, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if w.first(e) && !p.held && time.Since(p.idle) >= limit {
+		if w.first(e) && len(w.queues[e.dir]) > 1 && !p.held && time.Since(p.idle) >= limit {
 			w.fail("entry %v is the first for %v, and nobody holds", e, limit)
 		}
 	})

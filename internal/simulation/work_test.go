@@ -42,7 +42,14 @@ func (w *world) newProcess(name string) *process {
 }
 
 func (p *process) start() {
-	l, err := locker.New(p.client.Client,
+	opts := []locker.Option{
+		locker.WithHandoff([]time.Duration{0, locker.DefaultHandoff, time.Second}[p.w.n(3)]),
+		locker.WithRetain([]time.Duration{0, 0, 500 * time.Millisecond, 10 * time.Second}[p.w.n(4)]),
+	}
+	if p.w.chance(0.3) {
+		opts = append(opts, locker.WithoutBatching())
+	}
+	l, err := locker.New(p.client.Client, append(opts,
 		locker.WithOwner(p.name),
 		locker.WithHook(&witness{p.w, p.name, make(map[keyspace.Key]bool)}),
 		locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
@@ -51,7 +58,7 @@ func (p *process) start() {
 		locker.WithMonitorTicks(time.Second),
 		locker.WithRandomSleep(0, time.Millisecond),
 		locker.WithTimeoutCallback(func(string, time.Duration) {}),
-	)
+	)...)
 	if err != nil {
 		panic(err)
 	}
