@@ -17,7 +17,7 @@ import (
 // compatible with methods that are added later.
 type Hook interface {
 	// AcquireStart runs before anything is sent. The context it returns is
-	// used for the calls to etcd. The map, which may be nil, is written
+	// used for the calls to etcd that are this acquire's alone. The map, which may be nil, is written
 	// into the lock's key, where others see it as Owner.Annotations; it
 	// should be small.
 	AcquireStart(ctx context.Context, d AcquireStartData) (context.Context, map[string]string)
@@ -60,7 +60,7 @@ type BlockedData struct {
 	Key   keyspace.Key
 	By    Owner // the owner directly ahead in the queue; of a try, the first in it
 	Local bool  // By is in this process, and the place in etcd's queue is not taken yet
-	Ahead int   // how many are ahead: in this process if Local, else in etcd; 0 if not known
+	Ahead int   // how many are ahead: in this process if Local, else entries in etcd; 0 if not known
 }
 
 // HoldStartData describes a hold that begins.

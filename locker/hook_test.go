@@ -189,7 +189,7 @@ func TestABlockedAcquireHearsWhoIsAheadAndWhatTheirHooksTell(t *testing.T) {
 	holderNotes := "map[note of x:hello note of y:hello]"
 	wantLines(t, all,
 		"w acquire start space/key try=true ttl=15s",
-		"w blocked by=holder notes="+holderNotes+" local=false ahead=0",
+		"w blocked by=holder notes="+holderNotes+" local=false ahead=1",
 		"w acquire end token=false err=locker: lock is held",
 		"w acquire start space/key try=false ttl=15s",
 		"w blocked by=holder notes="+holderNotes+" local=false ahead=1",

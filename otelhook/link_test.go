@@ -67,7 +67,7 @@ func TestEveryBlockerGetsALinkWhetherInThisProcessOrInAnother(t *testing.T) {
 			link to elock.acquire of a, token #1
 		elock.acquire in c (client) elock.key=space/key elock.mode=exclusive elock.outcome=acquired elock.token=#2 elock.try=false
 			event elock.queued elock.blocker.local=false elock.blocker.owner=b elock.blocker.token=#? elock.position=2
-			event elock.blocker_changed elock.blocker.local=false elock.blocker.owner=a elock.blocker.token=#1
+			event elock.blocker_changed elock.blocker.local=false elock.blocker.owner=a elock.blocker.token=#1 elock.position=1
 			event elock.handed_over
 			link to elock.acquire of b
 			link to elock.acquire of a, token #1
