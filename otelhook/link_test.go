@@ -98,7 +98,7 @@ func TestATryLinksToTheHolderWithoutWaiting(t *testing.T) {
 			event elock.locked elock.blocker.local=true elock.blocker.owner=a elock.position=1
 			link to elock.acquire of a, token #1
 		elock.acquire in b (client) elock.key=space/key elock.mode=exclusive elock.outcome=locked elock.try=true
-			event elock.locked elock.blocker.local=false elock.blocker.owner=a elock.blocker.token=#1
+			event elock.locked elock.blocker.local=false elock.blocker.owner=a elock.blocker.token=#1 elock.position=1
 			link to elock.acquire of a, token #1
 		`, w.picture())
 }
