@@ -103,12 +103,29 @@ func rueidisImpl(name, addr string) work.Impl {
 type rueidisLock struct {
 	locker rueidislock.Locker
 	key    string
-	unlock context.CancelFunc
+	unlock func()
 }
 
-func (l *rueidisLock) Lock(ctx context.Context) (err error) {
-	_, l.unlock, err = l.locker.WithContext(ctx, l.key)
-	return err
+// Lock asks again after a second: now and then, among 16 processes once in some thousand locks, a waiter of v1.0.79 is not
+// told of a release, and would wait for the next.
+func (l *rueidisLock) Lock(ctx context.Context) error {
+	for {
+		try, cancel := context.WithCancel(ctx)
+		impatient := time.AfterFunc(time.Second, cancel)
+		_, unlock, err := l.locker.WithContext(try, l.key)
+		inTime := impatient.Stop()
+		if err == nil && inTime {
+			l.unlock = func() { unlock(); cancel() }
+			return nil
+		}
+		if err == nil {
+			unlock()
+		}
+		cancel()
+		if err != nil && inTime {
+			return err
+		}
+	}
 }
 
 func (l *rueidisLock) Unlock(context.Context) error { l.unlock(); return nil }

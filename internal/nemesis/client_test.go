@@ -211,12 +211,16 @@ type stint struct {
 	h     *locker.Hold
 	key   int
 	token uint64
-	seen  int64 // the last moment at which it was surely held
-	told  int64 // the last of them in the journal
+	over  chan struct{} // closed when the client lets go; nil for a classic Lock
+	gone  sync.WaitGroup
+
+	mu   sync.Mutex
+	seen int64 // the last moment at which it was surely held
+	told int64 // the last of them in the journal
 }
 
 func (c *client) begin(h *locker.Hold, key int, call int64) *stint {
-	s := &stint{c: c, h: h, key: key, token: uint64(h.Token()), seen: call}
+	s := &stint{c: c, h: h, key: key, token: uint64(h.Token()), seen: call, over: make(chan struct{})}
 	fence := h.Fence()
 	entry := string(fence.GetCompare().GetKey())
 	lease, err := strconv.ParseInt(entry[strings.LastIndex(entry, "/")+1:], 16, 64)
@@ -224,8 +228,21 @@ func (c *client) begin(h *locker.Hold, key int, call int64) *stint {
 		panic(err)
 	}
 	c.journal.add(event{Kind: granted, Key: key, Token: s.token, Lease: lease, Call: call, At: now()})
-	s.held()
+	s.gone.Go(s.believe)
 	return s
+}
+
+// believe looks all the time whether the lock is held.
+func (s *stint) believe() {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for s.held() {
+		select {
+		case <-s.over:
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // held looks whether the lock is held, and remembers when it was. The time comes first: a process that is paused after its
@@ -235,7 +252,9 @@ func (s *stint) held() bool {
 	if s.h.Err() != nil {
 		return false
 	}
-	s.seen = at
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = max(s.seen, at)
 	if at-s.told > int64(30*time.Millisecond) {
 		s.told = at
 		s.c.journal.add(event{Kind: trusted, Key: s.key, Token: s.token, Seen: at, At: at})
@@ -245,25 +264,32 @@ func (s *stint) held() bool {
 
 // end tells how the release went, which began at letGo. A confirmed one has found the key: it was held until then.
 func (s *stint) end(letGo int64, err error) {
+	if s.over != nil {
+		close(s.over)
+		s.gone.Wait()
+	}
 	if err == nil {
-		s.seen = letGo
+		s.seen = max(s.seen, letGo)
 	}
 	s.c.journal.add(event{Kind: ended, Key: s.key, Token: s.token, Seen: s.seen, At: now(), Err: why(err)})
 }
 
+// work updates the registers. When that fails it clings to the lock, as who waits for better times does.
 func (s *stint) work(stop context.Context) {
 	for range 1 + rand.IntN(3) {
 		if !s.update(stop) {
+			s.linger(stop, 6*time.Second)
 			return
 		}
 	}
 }
 
-// linger lets time pass, looking whether the lock is held.
+// linger lets time pass while the lock is held.
 func (s *stint) linger(stop context.Context, d time.Duration) {
-	for left := d; left > 0 && stop.Err() == nil && s.held(); left -= 20 * time.Millisecond {
-		idle(s.h.Context(), min(left, 20*time.Millisecond))
-	}
+	ctx, cancel := context.WithCancel(s.h.Context())
+	defer cancel()
+	defer context.AfterFunc(stop, cancel)()
+	idle(ctx, d)
 }
 
 // update reads and writes both registers. It reports whether another update may follow: not after a write that may yet

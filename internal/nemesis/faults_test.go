@@ -45,10 +45,15 @@ func (h *hand) torment(ctx context.Context) {
 	}
 }
 
-// span draws a duration; short ones are as likely as long ones.
+// span draws a duration, more often a short one.
 func (h *hand) span(min, max time.Duration) time.Duration {
 	f := h.rng.Float64()
 	return min + time.Duration(float64(max-min)*f*f)
+}
+
+// evenSpan draws a duration; every one is as likely.
+func (h *hand) evenSpan(min, max time.Duration) time.Duration {
+	return min + time.Duration(float64(max-min)*h.rng.Float64())
 }
 
 func (h *hand) member() *etcdtest.Member { return h.cluster.Members()[h.rng.IntN(members)] }
@@ -126,7 +131,19 @@ var memberFaults = []fault{
 	}},
 }
 
-func (h *hand) seat() *seat { return h.seats[h.rng.IntN(len(h.seats))] }
+// seat is any, or one whose client seems to hold a lock.
+func (h *hand) seat() *seat {
+	any, key, holder := h.seats[h.rng.IntN(len(h.seats))], h.rng.IntN(keys), h.rng.IntN(3) > 0
+	if holder {
+		id := h.store.last(key)
+		for _, s := range h.seats {
+			if s.id == id {
+				return s
+			}
+		}
+	}
+	return any
+}
 
 // network makes the network of one client bad: to all members, or to one.
 func (h *hand) network(ctx context.Context, worsen func(*etcdtest.Proxied)) {
@@ -139,7 +156,7 @@ func (h *hand) network(ctx context.Context, worsen func(*etcdtest.Proxied)) {
 		worsen(p)
 		defer p.Heal(h.t)
 	}
-	idle(ctx, h.span(100*time.Millisecond, 8*time.Second))
+	idle(ctx, h.evenSpan(100*time.Millisecond, 8*time.Second))
 }
 
 // clientFaults strike clients and their connections.
@@ -193,7 +210,7 @@ func (h *hand) pauseClients(ctx context.Context, victims ...*seat) {
 			h.t.Error(err)
 		}
 	}
-	idle(ctx, h.span(100*time.Millisecond, 9*time.Second))
+	idle(ctx, h.evenSpan(100*time.Millisecond, 9*time.Second))
 	for _, s := range victims {
 		if err := s.proc.Resume(); err != nil {
 			h.t.Error(err)

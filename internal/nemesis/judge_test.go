@@ -90,8 +90,8 @@ func (h history) disturbed(from, to int64) bool {
 }
 
 const (
-	// lateness is how long a holder may take to hear of an operator's act: 2 seconds, and one for a machine with much to do.
-	lateness = 3 * time.Second
+	// lateness is how long a holder may take to hear of an operator's act: 2 seconds, and 3 for a machine that is busy.
+	lateness = 5 * time.Second
 	// aftermath is how long a fault may be felt.
 	aftermath = 5 * time.Second
 	// piece is how many operations porcupine gets at once, or a few more.

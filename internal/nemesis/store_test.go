@@ -22,8 +22,9 @@ type store struct {
 }
 
 type cell struct {
-	token uint64
-	value int64
+	token  uint64
+	value  int64
+	client int // that came last
 }
 
 type visitor struct{ client, key int }
@@ -99,7 +100,7 @@ func (s *store) enter(v Visit) (*cell, error) {
 		s.refused++
 		return nil, errStale
 	}
-	c.token = v.Token
+	c.token, c.client = v.Token, v.Client
 	s.visits[visitor{v.Client, v.Key}] = now()
 	return c, nil
 }
@@ -109,4 +110,14 @@ func (s *store) visited(client, key int, t int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.visits[visitor{client, key}] > t
+}
+
+// last returns the client that was there last under a lock of key, or 0.
+func (s *store) last(key int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.cells[key]; c != nil {
+		return c.client
+	}
+	return 0
 }
