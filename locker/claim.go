@@ -74,6 +74,9 @@ func (c *claim) token() Token { return tokenOf(c.rev) + c.grants }
 // obtain gets the lock: when it returns nil, c is the first in the queue. ctx
 // bounds the wait. On failure c.sent tells whether anything may be in etcd.
 func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData)) error {
+	if c.first() {
+		return c.check(ctx)
+	}
 	ctx, cancel := either(ctx, c.lease.waits)
 	defer cancel()
 	// A write that is cancelled on its way may commit after it was looked for:
@@ -104,11 +107,16 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 		}
 		err = c.await(ctx)
 	}
-	if err == nil && c.lease.remaining() <= 0 {
-		c.lease.lose(Deadline)
-	}
 	if err != nil {
 		return err
+	}
+	return c.check(ctx)
+}
+
+// check returns why c, which is the first in the queue, cannot be held, if so.
+func (c *claim) check(ctx context.Context) error {
+	if c.lease.remaining() <= 0 {
+		c.lease.lose(Deadline)
 	}
 	// An end that comes together with the grant comes before it.
 	if c.lease.waits.Err() != nil {

@@ -31,7 +31,8 @@ type Hold struct {
 	cause   error         // why it ended; nil while held
 	held    time.Duration // how long, when it has ended
 	told    bool          // the hooks have heard of it
-	settled chan struct{} // closed when its release is settled; nil before there is one
+	settled bool          // its release is
+	done    chan struct{} // closed when it is; made for who waits for that
 }
 
 type holdKey struct{}
@@ -149,7 +150,7 @@ func (h *Hold) Release(ctx context.Context) error {
 
 func (h *Hold) release(ctx context.Context) error {
 	if h.end(ErrReleased) {
-		return h.free(ctx, func() { close(h.settled) })
+		return h.free(ctx)
 	}
 	if cause := h.ending(); !errors.Is(cause, ErrReleased) {
 		return cause
@@ -157,7 +158,7 @@ func (h *Hold) release(ctx context.Context) error {
 	wait, cancel := detached(ctx)
 	defer cancel()
 	select {
-	case <-h.settled:
+	case <-h.freed():
 		if cause := h.ending(); !errors.Is(cause, ErrReleased) {
 			return cause
 		}
@@ -187,18 +188,18 @@ func silence(caller, detached context.Context, err error) error {
 
 // free gives the lock away after the hold has ended: to the next goroutine here
 // if it may pass, or else to the next in etcd. When that is settled, the lane
-// opens, and settled is called.
-func (h *Hold) free(caller context.Context, settled func()) error {
+// opens.
+func (h *Hold) free(caller context.Context) error {
 	c := h.claim
 	if h.mayPass() && c.pass(h.ended) {
-		settled()
+		h.settle()
 		return nil
 	}
 	ctx, cancel := detached(caller)
 	defer cancel()
 	passed, err := c.requeue(ctx, h.ended)
 	if passed {
-		settled()
+		h.settle()
 		return nil
 	}
 	var deleted bool
@@ -209,7 +210,7 @@ func (h *Hold) free(caller context.Context, settled func()) error {
 	case err != nil:
 		err = silence(caller, ctx, err)
 		h.ended()
-		c.settle(err, settled)
+		c.settle(err, h.settle)
 		return unconfirmed(err)
 	case !deleted && !c.l.closed.Load():
 		why := c.history(ctx)
@@ -224,13 +225,36 @@ func (h *Hold) free(caller context.Context, settled func()) error {
 		h.mu.Unlock()
 		h.ended()
 		c.done()
-		settled()
+		h.settle()
 		return lost
 	}
 	h.ended()
 	c.done()
-	settled()
+	h.settle()
 	return nil
+}
+
+// settle notes that the release is settled.
+func (h *Hold) settle() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.settled = true
+	if h.done != nil {
+		close(h.done)
+	}
+}
+
+// freed returns a channel that is closed when the release is settled.
+func (h *Hold) freed() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.done == nil {
+		h.done = make(chan struct{})
+		if h.settled {
+			close(h.done)
+		}
+	}
+	return h.done
 }
 
 // mayPass reports whether the lock may pass on without a change in etcd, where
@@ -244,15 +268,9 @@ func (h *Hold) mayPass() bool {
 
 // unsettled reports whether a release is not confirmed yet.
 func (h *Hold) unsettled() bool {
-	if h.settled == nil {
-		return false
-	}
-	select {
-	case <-h.settled:
-		return false
-	default:
-		return true
-	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return errors.Is(h.cause, ErrReleased) && !h.settled
 }
 
 func unconfirmed(err error) error { return fmt.Errorf("not confirmed, trying on: %w", err) }
@@ -264,9 +282,6 @@ func (h *Hold) end(cause error) bool {
 	first := h.cause == nil
 	if first {
 		h.cause, h.held = cause, time.Since(h.since)
-		if cause == ErrReleased {
-			h.settled = make(chan struct{})
-		}
 	}
 	cancel := h.cancel
 	h.mu.Unlock()

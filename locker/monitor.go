@@ -35,7 +35,7 @@ func (l *Locker) expire(h *Hold) {
 	l.log.Warn("elock: lock held too long, releasing it", "key", key.String(), "owner", l.owner, "held", held, "limit", h.maxHeld)
 	t := l.hooks.timeoutStart(h.caller, TimeoutStartData{Key: key, Token: h.token, Held: held, Limit: h.maxHeld})
 	ctx, cancel := either(context.WithoutCancel(t.last(h.caller)), l.ctx)
-	err := h.free(ctx, func() {})
+	err := h.free(ctx)
 	cancel()
 	l.hooks.timeoutEnd(t, TimeoutEndData{Key: key, Token: h.token, Err: err})
 	if l.onTimeout != nil {
