@@ -28,7 +28,7 @@ type keeping struct {
 	c      *claim
 	wanted atomic.Bool  // another process has queued
 	since  atomic.Int64 // when it was last kept, by the monotonic clock
-	blind  atomic.Int64 // since when nothing tells what others do; 0: the watch is in place
+	blind  atomic.Int64 // since when nothing tells that the entry is there; 0: a watch does
 	ended  chan struct{}
 
 	written int64 // the revision of the record; 0 before run wrote it
@@ -65,7 +65,7 @@ func (c *claim) keep(ended func()) bool {
 			return false
 		}
 		k = &keeping{c: c, ended: make(chan struct{})}
-		k.blind.Store(sinceStart())
+		k.blind.Store(int64(c.granted.Sub(start)))
 	}
 	ended()
 	c.grants++
@@ -97,7 +97,7 @@ func (k *keeping) usable() bool {
 		return true // passed on in its term
 	}
 	blind := k.blind.Load()
-	return !k.wanted.Load() && (blind == 0 || sinceStart()-blind < int64(watchAfter))
+	return !k.wanted.Load() && (blind == 0 || sinceStart()-blind < int64(maxHandoff))
 }
 
 func sinceStart() int64 { return int64(time.Since(start)) }

@@ -171,13 +171,14 @@ func WithoutBatching() Option {
 	return func(c *config) { c.noBatching = true }
 }
 
-// maxHandoff is the age up to which a hold's key is not watched.
-const maxHandoff = watchAfter
+// maxHandoff bounds how long a lock passes from hold to hold though nothing
+// tells whether its entry in etcd is still there.
+const maxHandoff = 100 * time.Millisecond
 
 // WithHandoff sets for how long the goroutines of this Locker may pass a lock
 // from one to the next without a word to etcd. Then it goes to the end of the
 // queue, so that other processes get their turn. The default is 10ms, the
-// maximum 1s; 0 turns it off.
+// maximum 100ms; 0 turns it off.
 func WithHandoff(d time.Duration) Option {
 	return func(c *config) {
 		if d < 0 || d > maxHandoff {

@@ -68,8 +68,8 @@ func (h *witness) HoldStart(ctx context.Context, d locker.HoldStartData) context
 	w.log("%s: holds %v, after %v", h.name, e, d.Waited)
 	last := w.tokens[d.Key.String()]
 	switch {
-	case p.forced && (w.profile != calm || time.Since(p.gone) < 20*time.Millisecond):
-		// The answer was on its way. It will be told.
+	case p.forced && (w.profile != calm || time.Since(p.gone) < 120*time.Millisecond):
+		// The answer was on its way, or the lock was handed on. It will be told.
 	case !p.gone.IsZero():
 		w.fail("%s: granted %v, which etcd has deleted", h.name, e)
 	case !w.first(e):

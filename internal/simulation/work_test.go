@@ -43,7 +43,7 @@ func (w *world) newProcess(name string) *process {
 
 func (p *process) start() {
 	opts := []locker.Option{
-		locker.WithHandoff([]time.Duration{0, locker.DefaultHandoff, time.Second}[p.w.n(3)]),
+		locker.WithHandoff([]time.Duration{0, locker.DefaultHandoff, 100 * time.Millisecond}[p.w.n(3)]),
 		locker.WithRetain([]time.Duration{0, 0, 500 * time.Millisecond, 10 * time.Second}[p.w.n(4)]),
 	}
 	if p.w.chance(0.3) {
