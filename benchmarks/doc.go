@@ -1,2 +1,51 @@
-// Package benchmarks compares elock with what else takes locks in etcd, and with the limits.
+// Package benchmarks compares elock with what else takes locks in etcd, and with the limits: what no lock can be faster than.
+//
+//	go test -run '^$' -bench . ./benchmarks                                # everything, some three minutes
+//	go test -run '^$' -bench Distinct -count 5 ./benchmarks | tee new.txt  # one of them
+//	benchstat -col /impl new.txt                                           # implementations beside each other
+//
+// Each benchmark starts an etcd of its own, of one member on this machine, that waits for the disk as a real one does.
+// ELOCK_TEST_ENDPOINTS=host:port,… names another to use. Clients and etcd share the processor, as they do not elsewhere: a
+// figure says little by itself, and the ratio of two from one run says more. With -benchtime 1x everything is only seen to
+// work, in some 20 seconds.
+//
+// # Implementations
+//
+// Each has a line in bench_test.go. One process is one client, with:
+//
+//	elock             a Locker, which all goroutines share
+//	elock-classic     the same, by the calls of the classic library: Lock and Unlock
+//	mutex             concurrency.Mutex with one session; where its goroutines want the same key, it does not lock
+//	mutex-each        concurrency.Mutex with a session for each goroutine
+//	sync+mutex        concurrency.Mutex with one session, and a sync.Mutex for each key before it
+//	session-per-lock  concurrency.Mutex with a new session for every lock, as the original ELocker has
+//
+// and the limits, which do not lock at all or need no etcd:
+//
+//	put+delete        a put and a delete, one after the other, for each lock and unlock; a get for a try
+//	write+notice      a put in one process, and the notice of a watch in another, for each hand-over
+//	sync.Mutex        of this process
+//
+// # Work
+//
+// Pair is one goroutine that locks and unlocks one key; in Distinct each has its own. In Hot several processes, and in
+// HotLocal the goroutines of one, want the same key. Zipf is between: a few keys are wanted by many. Try tries a lock that is
+// held. Held holds many locks, and locks another beside them. Cluster has three members instead of one, and Far a network
+// that takes 2 ms for each round trip.
+//
+// Nobody does anything under a lock but look whether somebody else is there too, which would fail the benchmark. Keys are
+// used again and again, as etcd's index grows with every new one.
+//
+// # Figures
+//
+//	locks/s           locks and unlocks, of all goroutines together
+//	handovers/s       changes of holder: less than locks/s where a holder gets the lock again before others do
+//	handover-p50-ns   from the begin of a release until the next holder has the lock, if that is another one; so with p99
+//	p50-ns, p99-ns    from the begin of a lock, with the wait, to the end of the unlock
+//	sent/lock         messages to etcd, among them those of watches and keep-alives
+//	heap-B/hold       memory of a lock that is held; goroutines are those of all of them together
+//	idle-sent/s       messages while locks are held and nobody does anything
+//
+// The nested module peers does the work of Distinct and Hot with locks in Redis too, and report runs all of it several times
+// and writes RESULTS.md.
 package benchmarks

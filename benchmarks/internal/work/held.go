@@ -29,7 +29,7 @@ func Held(b *testing.B, s *Site, impl Impl, n int) {
 		locks[i] = worker(i)
 	}
 	var g errgroup.Group
-	g.SetLimit(64)
+	g.SetLimit(256)
 	for _, l := range locks {
 		g.Go(func() error { return l.Lock(ctx) })
 	}
@@ -49,7 +49,7 @@ func Held(b *testing.B, s *Site, impl Impl, n int) {
 	b.ReportMetric(float64(goroutines), "goroutines")
 	b.ReportMetric(float64(sent)/idle.Seconds(), "idle-sent/s")
 	g = errgroup.Group{}
-	g.SetLimit(64)
+	g.SetLimit(256)
 	for _, l := range locks {
 		g.Go(func() error { return l.Unlock(ctx) })
 	}
@@ -58,16 +58,18 @@ func Held(b *testing.B, s *Site, impl Impl, n int) {
 	}
 }
 
-// settle waits until nothing has been sent for a second: elock looks after holds that grow old.
+// settle waits until little has been sent for a second, a quarter of a minute at most: elock looks after holds that grow old.
 func (s *Site) settle() {
 	if Once() {
 		return
 	}
-	for sent, since := s.count(), time.Now(); time.Since(since) < time.Second; {
-		time.Sleep(10 * time.Millisecond) // the period of a poll
-		if n := s.count(); n != sent {
-			sent, since = n, time.Now()
+	for i, sent := 0, s.count(); i < 15; i++ {
+		time.Sleep(time.Second) // what is sent in that time is measured
+		now := s.count()
+		if now-sent < 10 {
+			return
 		}
+		sent = now
 	}
 }
 

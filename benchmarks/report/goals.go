@@ -1,0 +1,113 @@
+package main
+
+// A goal is a row of the table of what elock wants to reach.
+type goal struct {
+	work, against string
+	of            point
+	by            point // zero: the figure of of stands by itself
+	most          bool  // the bound is the greatest allowed, not the least wanted
+	bound         float64
+	unit          string // of the bound; "" for a ratio
+	means         string // what is compared
+}
+
+const (
+	distinct256 = "Distinct/goroutines=256/impl="
+	peers256    = "PeersDistinct/goroutines=256/impl="
+	held100k    = "Held/held=100000/impl=elock"
+)
+
+var goals = []goal{
+	{
+		work: "one goroutine, uncontended", against: "two sequential raw writes",
+		of: point{"Pair/impl=elock", "sec/op"}, by: point{"Pair/impl=put+delete", "sec/op"},
+		most: true, bound: 1.10, means: "latency of a lock and unlock",
+	},
+	{
+		work: "256 goroutines, distinct keys", against: "`concurrency.Mutex`, shared session",
+		of: point{distinct256 + "elock", "locks/s"}, by: point{distinct256 + "mutex", "locks/s"},
+		bound: 4, means: "throughput",
+	},
+	{
+		work: "256 goroutines, distinct keys", against: "a session per lock",
+		of: point{distinct256 + "elock", "locks/s"}, by: point{distinct256 + "session-per-lock", "locks/s"},
+		bound: 20, means: "throughput",
+	},
+	{
+		work: "256 goroutines, distinct keys", against: "redislock, `appendfsync always`",
+		of: point{peers256 + "elock", "locks/s"}, by: point{peers256 + "redislock+fsync", "locks/s"},
+		bound: 1, means: "throughput",
+	},
+	{
+		work: "256 goroutines, distinct keys", against: "redsync, `appendfsync always`",
+		of: point{peers256 + "elock", "locks/s"}, by: point{peers256 + "redsync+fsync", "locks/s"},
+		bound: 1, means: "throughput",
+	},
+	{
+		work: "hot key, 2 clients", against: "`concurrency.Mutex`",
+		of: point{"Hot/clients=2/impl=elock", "handovers/s"}, by: point{"Hot/clients=2/impl=mutex", "handovers/s"},
+		bound: 25, means: "hand-overs per second",
+	},
+	{
+		work: "hot key, 4 clients", against: "`concurrency.Mutex`",
+		of: point{"Hot/clients=4/impl=elock", "handovers/s"}, by: point{"Hot/clients=4/impl=mutex", "handovers/s"},
+		bound: 14, means: "hand-overs per second",
+	},
+	{
+		work: "hot key, 16 clients", against: "`concurrency.Mutex`",
+		of: point{"Hot/clients=16/impl=elock", "handovers/s"}, by: point{"Hot/clients=16/impl=mutex", "handovers/s"},
+		bound: 3, means: "hand-overs per second",
+	},
+	{
+		work: "hot key, 2 clients", against: "one commit and one watch notice",
+		of: point{"Hot/clients=2/impl=elock", "handover-p50-sec"}, by: point{"Hot/clients=2/impl=write+notice", "handover-p50-sec"},
+		most: true, bound: 1.5, means: "latency of a hand-over, median",
+	},
+	{
+		work: "hot key, 64 goroutines, one process", against: "`concurrency.Mutex`, session each",
+		of: point{"HotLocal/goroutines=64/impl=elock", "locks/s"}, by: point{"HotLocal/goroutines=64/impl=mutex-each", "locks/s"},
+		bound: 200, means: "throughput",
+	},
+	{
+		work: "repeat acquire with retain, one goroutine", against: "`concurrency.Mutex`, uncontended",
+		of: point{"Pair/impl=mutex", "sec/op"}, by: point{"Pair/impl=elock-retain", "sec/op"},
+		bound: 500, means: "throughput",
+	},
+	{
+		work: "repeat acquire with retain, one goroutine",
+		of:   point{"Pair/impl=elock-retain", "sent/lock"},
+		// A keep-alive each 5 s is none of the lock's.
+		most: true, bound: 0.001, unit: "sent/lock", means: "messages to etcd for each lock",
+	},
+	{
+		work: "100,000 locks held", against: "10 held",
+		of: point{held100k, "sec/op"}, by: point{"Held/held=10/impl=elock", "sec/op"},
+		most: true, bound: 1.1, means: "latency of a lock and unlock",
+	},
+	{
+		work: "100,000 locks held",
+		of:   point{held100k, "heap-B/hold"},
+		most: true, bound: 1536, unit: "heap-B/hold", means: "memory for each hold",
+	},
+	{
+		work: "100,000 locks held",
+		of:   point{held100k, "goroutines"},
+		// None for each: eight of them are watched one by one, and all others together.
+		most: true, bound: 50, unit: "goroutines", means: "goroutines of all holds together",
+	},
+}
+
+// reached is how far a goal was reached.
+func (g goal) reached(rs *results) (figure, bool) {
+	if g.by == (point{}) {
+		return rs.of(g.of)
+	}
+	return rs.ratio(g.of, g.by)
+}
+
+func (g goal) holds(f figure) bool {
+	if g.most {
+		return f.median <= g.bound
+	}
+	return f.median >= g.bound
+}

@@ -1,0 +1,101 @@
+// Command report runs the benchmarks and writes what they say: results.txt, in the format of go test, and made from that,
+// RESULTS.md and charts.
+//
+//	go run . [flags]            run in benchmarks/report; takes some 25 minutes
+//	go run . -from ../results.txt   only write RESULTS.md and the charts again
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+)
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("report: ")
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := report(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+		log.Fatal(err)
+	}
+}
+
+func report(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("report", flag.ContinueOnError)
+	var (
+		passes    = flags.Int("passes", 5, "how often everything runs, one pass after the other")
+		benchtime = flags.String("benchtime", "", "of every benchmark, as for go test; its own if empty")
+		only      = flags.String("run", "", "regular expression: run only the benchmarks that match")
+		dir       = flags.String("dir", "..", "where package benchmarks is")
+		out       = flags.String("out", "", "where to write; the same directory if empty")
+		from      = flags.String("from", "", "take the results from this file, and run nothing")
+	)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *out == "" {
+		*out = *dir
+	}
+	which, err := regexp.Compile(*only)
+	if err != nil {
+		return err
+	}
+	if *from == "" {
+		*from = filepath.Join(*out, "results.txt")
+		r := runner{dir: *dir, passes: *passes, benchtime: *benchtime, only: which, tell: os.Stderr}
+		if err := create(*from, func(w io.Writer) error { return r.run(ctx, w) }); err != nil {
+			return err
+		}
+	}
+	return write(*from, *out)
+}
+
+// write makes RESULTS.md and the charts in dir from the file of results.
+func write(from, dir string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	rs, err := parse(bytes.NewReader(data), from)
+	if err != nil {
+		return err
+	}
+	var drawn []chart
+	for _, c := range charts {
+		svg, err := c.draw(rs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.file, err)
+		}
+		if svg == nil {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, c.file), svg, 0o644); err != nil {
+			return err
+		}
+		drawn = append(drawn, c)
+	}
+	return os.WriteFile(filepath.Join(dir, "RESULTS.md"), markdown(rs, drawn), 0o644)
+}
+
+// create writes a file that is complete, or not there under its name.
+func create(name string, fill func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := fill(f); err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(0o644), f.Close(), os.Rename(f.Name(), name))
+}
