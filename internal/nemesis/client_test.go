@@ -12,7 +12,6 @@ import (
 	"net/rpc"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +27,7 @@ const (
 	prefix  = "nemesis" // of the locks
 	keys    = 3
 	workers = keys // of a client
+	maxTTL  = 4 * time.Second
 )
 
 func lockOf(key int) keyspace.Key { return keyspace.MustNew[int]("shared").Key(key) }
@@ -92,16 +92,23 @@ func newClient(encoded string) error {
 	if err != nil {
 		return err
 	}
-	c.l, err = locker.New(c.etcd,
+	c.etcd.Lease = renewals{c.etcd.Lease, c.journal}
+	opts := []locker.Option{
 		locker.WithPrefix(prefix),
 		locker.WithOwner(fmt.Sprintf("client %d", c.ID)),
-		locker.WithTTL(3*time.Second),
-		locker.WithMaxHeldTime(6*time.Second),
-		locker.WithMonitorTicks(500*time.Millisecond),
+		locker.WithTTL(3 * time.Second),
+		locker.WithMaxHeldTime(6 * time.Second),
+		locker.WithMonitorTicks(500 * time.Millisecond),
 		locker.WithHook(tokens{}),
 		locker.WithLogger(slog.New(slog.NewTextHandler(log, nil))),
-	)
-	if err != nil {
+	}
+	if c.ID%2 == 0 {
+		opts = append(opts, locker.WithRetain(300*time.Millisecond))
+	}
+	if c.ID%5 == 0 {
+		opts = append(opts, locker.WithoutBatching(), locker.WithHandoff(0))
+	}
+	if c.l, err = locker.New(c.etcd, opts...); err != nil {
 		return err
 	}
 
@@ -126,7 +133,7 @@ func (c *client) work(stop context.Context, worker int) {
 		idle(stop, span(100*time.Millisecond))
 		key := rand.IntN(keys)
 		ctx, cancel := context.WithTimeout(stop, 50*time.Millisecond+span(10*time.Second))
-		ttl := locker.TTL(time.Duration(2+2*rand.IntN(2)) * time.Second)
+		ttl := locker.TTL(2*time.Second + time.Duration(rand.IntN(2))*(maxTTL-2*time.Second))
 		call := now()
 		var err error
 		switch n := rand.IntN(100); {
@@ -189,6 +196,7 @@ func (c *client) classic(ctx, stop context.Context, key int, call int64) error {
 	}
 	s := &stint{c: c, key: key, token: uint64(token), seen: call}
 	c.journal.add(event{Kind: granted, Key: key, Token: s.token, Call: call, At: now()})
+	s.findLease(ctx)
 	idle(stop, longSpan())
 	letGo := now()
 	s.end(letGo, c.l.Unlock(context.Background(), lockOf(key).String()))
@@ -221,15 +229,23 @@ type stint struct {
 
 func (c *client) begin(h *locker.Hold, key int, call int64) *stint {
 	s := &stint{c: c, h: h, key: key, token: uint64(h.Token()), seen: call, over: make(chan struct{})}
-	fence := h.Fence()
-	entry := string(fence.GetCompare().GetKey())
-	lease, err := strconv.ParseInt(entry[strings.LastIndex(entry, "/")+1:], 16, 64)
-	if err != nil {
-		panic(err)
-	}
-	c.journal.add(event{Kind: granted, Key: key, Token: s.token, Lease: lease, Call: call, At: now()})
+	c.journal.add(event{Kind: granted, Key: key, Token: s.token, Call: call, At: now()})
 	s.gone.Go(s.believe)
+	s.findLease(h.Context())
 	return s
+}
+
+// findLease looks which lease the lock's entry has. The hold's fence would tell, but a lock whose fence was asked for does
+// not pass on within the process.
+func (s *stint) findLease(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	rev := int64(s.token >> 16)
+	resp, err := s.c.etcd.Get(ctx, lockOf(s.key).Path(prefix), clientv3.WithPrefix(),
+		clientv3.WithMinCreateRev(rev), clientv3.WithMaxCreateRev(rev))
+	if err == nil && len(resp.Kvs) == 1 {
+		s.c.journal.add(event{Kind: leased, Key: s.key, Token: s.token, Lease: resp.Kvs[0].Lease, At: now()})
+	}
 }
 
 // believe looks all the time whether the lock is held.
@@ -262,7 +278,8 @@ func (s *stint) held() bool {
 	return true
 }
 
-// end tells how the release went, which began at letGo. A confirmed one has found the key: it was held until then.
+// end tells how the release went, which began at letGo. A confirmed one has found the key, or passed the lock on within the
+// process: it was held until then.
 func (s *stint) end(letGo int64, err error) {
 	if s.over != nil {
 		close(s.over)
@@ -274,10 +291,11 @@ func (s *stint) end(letGo int64, err error) {
 	s.c.journal.add(event{Kind: ended, Key: s.key, Token: s.token, Seen: s.seen, At: now(), Err: why(err)})
 }
 
-// work updates the registers. When that fails it clings to the lock, as who waits for better times does.
+// work updates the registers, or only the one that knows tokens. When that fails it clings to the lock, as who waits for better times does.
 func (s *stint) work(stop context.Context) {
+	fence := rand.IntN(3) > 0
 	for range 1 + rand.IntN(3) {
-		if !s.update(stop) {
+		if !s.update(stop, fence) {
 			s.linger(stop, 6*time.Second)
 			return
 		}
@@ -292,17 +310,20 @@ func (s *stint) linger(stop context.Context, d time.Duration) {
 	idle(ctx, d)
 }
 
-// update reads and writes both registers. It reports whether another update may follow: not after a write that may yet
+// update reads and writes the registers. It reports whether another update may follow: not after a write that may yet
 // happen, which the fence would let pass.
-func (s *stint) update(stop context.Context) bool {
+func (s *stint) update(stop context.Context, fence bool) bool {
 	c, ctx := s.c, s.h.Context()
 	visit := Visit{Client: c.ID, Key: s.key, Token: s.token, Value: int64(c.ID)<<32 | c.values.Add(1)}
 	if c.store.Call("Store.Read", visit, &visit.Prev) != nil {
 		return false
 	}
-	prev, err := c.read(ctx, s.key)
-	if err != nil {
-		return false
+	var prev int64
+	if fence {
+		var err error
+		if prev, err = c.read(ctx, s.key); err != nil {
+			return false
+		}
 	}
 	s.linger(stop, longSpan())
 	if !s.held() {
@@ -311,7 +332,7 @@ func (s *stint) update(stop context.Context) bool {
 		}
 		ctx = context.Background() // it knows better, and writes: fence and token must stop it where it does harm
 	}
-	written := c.write(ctx, s, prev, visit.Value)
+	written := !fence || c.write(ctx, s, prev, visit.Value)
 	return c.store.Call("Store.Write", visit, new(struct{})) == nil && written
 }
 
@@ -353,6 +374,30 @@ func (c *client) write(ctx context.Context, s *stint, prev, value int64) bool {
 	}
 	c.journal.add(e)
 	return e.Err == ""
+}
+
+// renewals tells the journal of leases that are granted or renewed.
+type renewals struct {
+	clientv3.Lease
+	journal journal
+}
+
+func (r renewals) Grant(ctx context.Context, seconds int64) (*clientv3.LeaseGrantResponse, error) {
+	call := now()
+	resp, err := r.Lease.Grant(ctx, seconds)
+	if err == nil {
+		r.journal.add(event{Kind: renewed, Lease: int64(resp.ID), Call: call, At: now(), Value: resp.TTL})
+	}
+	return resp, err
+}
+
+func (r renewals) KeepAliveOnce(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseKeepAliveResponse, error) {
+	call := now()
+	resp, err := r.Lease.KeepAliveOnce(ctx, id)
+	if err == nil {
+		r.journal.add(event{Kind: renewed, Lease: int64(id), Call: call, At: now(), Value: resp.TTL})
+	}
+	return resp, err
 }
 
 // why names an error for the figures: "" for none, and otherwise one of few.

@@ -3,11 +3,11 @@ package nemesis_test
 import (
 	"context"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
@@ -89,6 +89,11 @@ func (h *hand) pause(ctx context.Context, victims ...*etcdtest.Member) {
 		m.Pause(h.t)
 		defer m.Resume(h.t)
 	}
+	defer func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.resumed = append(h.resumed, now())
+	}()
 	idle(ctx, h.span(100*time.Millisecond, 7*time.Second))
 }
 
@@ -228,8 +233,7 @@ var operatorFaults = []fault{
 				return err
 			}
 			kv := resp.Kvs[int(n)%len(resp.Kvs)]
-			a := act{name: "key deleted", key: keyOf(string(kv.Key)), token: uint64(kv.CreateRevision) << 16}
-			return h.take(a, func() error {
+			return h.take(act{name: "key deleted", entries: entriesOf(kv)}, func() error {
 				_, err := c.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(string(kv.Key)), "=", kv.CreateRevision)).
 					Then(clientv3.OpDelete(string(kv.Key))).Commit()
 				return err
@@ -239,7 +243,12 @@ var operatorFaults = []fault{
 	{"lock evicted", func(h *hand, ctx context.Context) {
 		key := h.rng.IntN(keys)
 		h.operate(ctx, func(ctx context.Context, _ *clientv3.Client) error {
-			return h.take(act{name: "lock evicted", key: key}, func() error {
+			q, err := h.locker.Inspect(ctx, lockOf(key))
+			if err != nil || len(q.Holders) == 0 {
+				return err
+			}
+			holder := entry{key, int64(q.Holders[0].Token >> 16)}
+			return h.take(act{name: "lock evicted", entries: []entry{holder}, evicted: true}, func() error {
 				_, err := h.locker.Evict(ctx, lockOf(key))
 				return err
 			})
@@ -253,7 +262,19 @@ var operatorFaults = []fault{
 				return err
 			}
 			lease := resp.Leases[int(n)%len(resp.Leases)].ID
-			return h.take(act{name: "lease revoked", lease: int64(lease)}, func() error {
+			under, err := c.TimeToLive(ctx, lease, clientv3.WithAttachedKeys())
+			if err != nil {
+				return err
+			}
+			a := act{name: "lease revoked", lease: int64(lease)}
+			for _, name := range under.Keys {
+				resp, err := c.Get(ctx, string(name))
+				if err != nil {
+					return err
+				}
+				a.entries = append(a.entries, entriesOf(resp.Kvs...)...)
+			}
+			return h.take(a, func() error {
 				_, err := c.Revoke(ctx, lease)
 				return err
 			})
@@ -261,14 +282,16 @@ var operatorFaults = []fault{
 	}},
 }
 
-// keyOf is the key whose lock has an entry of that name in etcd.
-func keyOf(entry string) int {
-	for key := range keys {
-		if strings.HasPrefix(entry, lockOf(key).Path(prefix)) {
-			return key
+// entriesOf are the entries that keys in etcd stand for.
+func entriesOf(kvs ...*mvccpb.KeyValue) (all []entry) {
+	for _, kv := range kvs {
+		for key := range keys {
+			if strings.HasPrefix(string(kv.Key), lockOf(key).Path(prefix)) {
+				all = append(all, entry{key, kv.CreateRevision})
+			}
 		}
 	}
-	panic("no such key: " + strconv.Quote(entry))
+	return all
 }
 
 // take does what a says. When it fails it may yet be done.

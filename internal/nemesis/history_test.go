@@ -15,11 +15,13 @@ type kind string
 const (
 	failed  kind = "failed"  // an acquire; Err says why
 	granted kind = "granted" // a hold: At is when its client had it
+	leased  kind = "leased"  // a hold: its lease is now known
 	trusted kind = "trusted" // a hold: its client saw Err give nil after Seen
 	ended   kind = "ended"   // a hold: the client knew it at At; Err says why, "" for a release that was confirmed
 	read    kind = "read"    // of the fenced register, answered with Value
 	write   kind = "write"   // of Value over Prev begins
 	wrote   kind = "wrote"   // that write was answered: Err is "", fenced, or why nobody knows
+	renewed kind = "renewed" // a lease, which has Value seconds to live
 	closed  kind = "closed"  // the client's Locker; Err says what it left behind
 )
 
@@ -31,9 +33,9 @@ type event struct {
 	Kind  kind   `json:"kind"`
 	Key   int    `json:"key"`
 	Token uint64 `json:"token,omitempty"`
-	Lease int64  `json:"lease,omitempty"` // of a hold; 0 if the client cannot know
-	Call  int64  `json:"call,omitempty"`  // before it was asked for
-	Seen  int64  `json:"seen,omitempty"`  // a hold: the last moment at which it was surely held, as its client knows
+	Lease int64  `json:"lease,omitempty"`
+	Call  int64  `json:"call,omitempty"` // before it was asked for
+	Seen  int64  `json:"seen,omitempty"` // a hold: the last moment at which it was surely held, as its client knows
 	At    int64  `json:"at"`
 	Value int64  `json:"value,omitempty"`
 	Prev  int64  `json:"prev,omitempty"`

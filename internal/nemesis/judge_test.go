@@ -21,13 +21,22 @@ type history struct {
 	chains map[int][]commit // of the fenced registers, by key, in etcd's order
 	acts   []act
 	faults []window
+
+	resumed  []int64             // when members that were paused went on
+	promises map[int64][]promise // etcd's, by lease
+}
+
+// A promise is etcd's answer to a client that granted or renewed a lease.
+type promise struct {
+	call int64
+	ttl  time.Duration
 }
 
 // A hold is one grant and its end.
 type hold struct {
 	client, key int
 	token       uint64
-	lease       int64  // 0 if unknown
+	lease       int64  // 0 if unknown, as its client had no answer from etcd
 	asked       int64  // before
 	granted     int64  // after
 	seen        int64  // when its client last knew that it held
@@ -56,26 +65,36 @@ type commit struct {
 	times       int64 // how often it was made
 }
 
+// An entry is a key in etcd that stands for a lock, by its create revision. It may serve several holds of one process, one
+// after the other, without a word to etcd.
+type entry struct {
+	key int
+	rev int64
+}
+
+func (h hold) entry() entry { return entry{h.key, int64(h.token >> 16)} }
+
 // An act takes a lock away from its holder.
 type act struct {
 	name     string
-	key      int
-	token    uint64 // 0 if unknown: whoever held key then
-	lease    int64  // 0 if only one lock is meant
+	lease    int64   // 0 if only one lock is meant
+	entries  []entry // that are struck, as far as known before
+	evicted  bool    // or whoever held their key then
 	from, to int64
 }
 
-// strikes reports whether a takes the lock of h away, or may do so.
+// strikes reports whether a takes the lock of h away, or may do so. It can also have done so before h was granted: for a
+// while a process may pass on what it has lost.
 func (a act) strikes(h hold) bool {
 	switch {
-	case a.from > h.ended || a.to < h.asked:
+	case a.from > h.ended:
 		return false
-	case a.lease != 0:
+	case a.lease != 0 && h.lease != 0:
 		return a.lease == h.lease
-	case a.token != 0:
-		return a.key == h.key && a.token == h.token
+	case slices.Contains(a.entries, h.entry()):
+		return true
 	}
-	return a.key == h.key && h.err != ""
+	return a.evicted && h.err != "" && a.to >= h.asked && a.entries[0].key == h.key
 }
 
 // A window is when something went on.
@@ -108,6 +127,9 @@ type verdict struct {
 	latest time.Duration // knowledge of an act, with nothing else at fault
 	later  time.Duration // and with
 
+	betrayed int           // holds whose lease etcd ended before its time
+	longest  time.Duration // that such a one was believed in when others had its lock
+
 	unprovokedLosses int // of leases, with nothing at fault
 }
 
@@ -139,6 +161,11 @@ func byKey[T any](all []T, key func(T) int) map[int][]T {
 // locks judges the holds of one key. Tokens tell the order in which they were granted; their times must allow for it.
 func (v *verdict) locks(h history, key int, holds []hold) {
 	slices.SortFunc(holds, func(a, b hold) int { return cmp.Compare(a.token, b.token) })
+	next := make([]int64, len(holds)+1) // when the first of those from i on was granted
+	next[len(holds)] = math.MaxInt64
+	for i, x := range slices.Backward(holds) {
+		next[i] = min(next[i+1], x.granted)
+	}
 	var ops []porcupine.Operation
 	var free int64 // the first moment that leaves room for all holds before
 	for i, x := range holds {
@@ -146,20 +173,28 @@ func (v *verdict) locks(h history, key int, holds []hold) {
 			v.fail("key %d: token %d was granted twice", key, x.token)
 		}
 		x.seen = max(x.seen, x.asked)
-		struck := false
+		v.trust(h, x)
+		struck, over := false, int64(math.MaxInt64) // when x lost its lock in etcd
 		for _, a := range h.acts {
-			if !a.strikes(x) {
-				continue
-			}
-			struck = true
-			if x.seen > a.from {
+			if a.strikes(x) {
+				struck, over = true, min(over, a.from)
 				v.late(h, x, a)
-				x.seen = max(x.asked, a.from) // it was taken away then
 			}
 		}
 		if !struck {
 			v.unprovoked(h, x)
 		}
+		if x.seen > next[i+1] && over > next[i+1] {
+			if at, found := h.betrayal(x, next[i+1]); found {
+				v.betrayed++
+				v.longest = max(v.longest, time.Duration(x.seen-next[i+1]))
+				over = at
+			}
+		}
+		if over < x.asked {
+			continue // there was nothing to hold any more
+		}
+		x.seen = min(x.seen, over)
 		taken := max(free, x.asked)
 		if taken > x.granted {
 			v.fail("key %d: client %d was granted token %d by %d, when client %d, token %d, still believed to hold (until %d), or before: %+v",
@@ -170,11 +205,45 @@ func (v *verdict) locks(h history, key int, holds []hold) {
 			porcupine.Operation{ClientId: x.client, Input: lockInput{x.token, true}, Call: x.asked, Return: x.granted},
 			porcupine.Operation{ClientId: x.client, Input: lockInput{x.token, false}, Call: x.seen, Return: max(x.ended, x.seen)})
 		free = max(taken, x.seen)
-		if len(ops) >= piece || i == len(holds)-1 {
+		if len(ops) >= piece {
 			v.porcupine(fmt.Sprintf("lock of key %d", key), lockModel, ops)
 			ops = ops[:0]
 		}
 	}
+	v.porcupine(fmt.Sprintf("lock of key %d", key), lockModel, ops)
+}
+
+// trust judges whether x was believed in no longer than etcd had promised: until a tenth of the TTL before its end, counted
+// from before the request. It holds whatever else is wrong.
+func (v *verdict) trust(h history, x hold) {
+	until := x.asked
+	for _, p := range h.promises[x.lease] {
+		if p.call <= x.ended {
+			until = max(until, p.call+int64(p.ttl-p.ttl/10))
+		}
+	}
+	if x.lease != 0 && x.seen > until {
+		v.fail("key %d: client %d believed in token %d for %v longer than etcd had promised: %+v",
+			x.key, x.client, x.token, time.Duration(x.seen-until), x)
+	}
+}
+
+// betrayal returns when etcd may have broken its promise to x, whose lock was granted to another by the time of next. A leader
+// that was paused, and deposed, does not know it in its first moments after. Then it revokes leases which its successor has
+// renewed, and answers renewals that its successor does not hear of: etcd 3.7.3 takes a leader that ticks for the leader (see
+// ensureLeadership in its server, and etcd's issue 15247). To the holder that is like a lease revoked by hand.
+func (h history) betrayal(x hold, next int64) (at int64, found bool) {
+	for _, p := range h.promises[x.lease] {
+		if p.call > next {
+			return 0, false // the lease lives
+		}
+	}
+	for _, r := range h.resumed {
+		if r <= next && next-r < int64(maxTTL+time.Second) {
+			return r, true
+		}
+	}
+	return 0, false
 }
 
 // unprovoked judges the end of a hold that no operator took away.
@@ -192,6 +261,9 @@ func (v *verdict) unprovoked(h history, x hold) {
 // late judges how long x was believed in after an act had taken it away.
 func (v *verdict) late(h history, x hold, a act) {
 	late := time.Duration(x.seen - a.to)
+	if late <= 0 {
+		return
+	}
 	if h.disturbed(a.from, x.seen) {
 		v.later = max(v.later, late)
 		return

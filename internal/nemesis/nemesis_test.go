@@ -41,7 +41,8 @@ func TestLocksKeepTheirPromisesOnABadDayOfARealCluster(t *testing.T) {
 	w.leftovers()
 
 	var h history
-	h.acts, h.faults, h.chains = w.acts, w.faults, make(map[int][]commit)
+	h.acts, h.faults, h.resumed = w.acts, w.faults, w.resumed
+	h.chains, h.promises = make(map[int][]commit), make(map[int64][]promise)
 	for key := range keys {
 		h.chains[key] = w.chain(key)
 	}
@@ -55,6 +56,7 @@ func TestLocksKeepTheirPromisesOnABadDayOfARealCluster(t *testing.T) {
 		}
 		h.holds = append(h.holds, s.holds...)
 		h.ops = append(h.ops, s.ops...)
+		maps.Copy(h.promises, s.promises)
 		for why, n := range s.failed {
 			failed[why] += n
 		}
@@ -158,6 +160,7 @@ func figures(w *world, h history, v verdict, failed map[string]int, all window) 
 	line("writes by token", "%d accepted, %d visits of earlier holders refused", w.store.accepted, w.store.refused)
 	line("faults", "%s; %d acts of an operator failed", list(w.counts), w.vain)
 	line("locks taken away", "%d times; known after %v at most, after %v with other faults", len(h.acts), v.latest.Round(time.Millisecond), v.later.Round(time.Millisecond))
+	line("leases broken", "by leaders that were deposed while paused: %d with others holding for %v at most", v.betrayed, v.longest.Round(time.Millisecond))
 	line("leases lost", "%d, with nothing at fault", v.unprovokedLosses)
 	line("longest without a grant", "%v, in calm %v; until each client had locked each key %v",
 		longestGap(holds, all).Round(time.Millisecond), gap.Round(time.Millisecond), w.worst.Round(time.Millisecond))

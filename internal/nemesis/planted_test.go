@@ -16,9 +16,12 @@ const second = int64(time.Second)
 
 // twoHolds is a lock that passes from client 1 to client 2.
 func twoHolds() history {
-	return history{holds: []hold{
-		{client: 1, token: 10, lease: 7, asked: 1 * second, granted: 2 * second, seen: 5 * second, ended: 6 * second},
-		{client: 2, token: 20, lease: 8, asked: 3 * second, granted: 7 * second, seen: 8 * second, ended: 9 * second},
+	return history{promises: map[int64][]promise{
+		7: {{call: 1 * second, ttl: 30 * time.Second}},
+		8: {{call: 1 * second, ttl: 30 * time.Second}},
+	}, holds: []hold{
+		{client: 1, token: 10 << 16, lease: 7, asked: 1 * second, granted: 2 * second, seen: 5 * second, ended: 6 * second},
+		{client: 2, token: 20 << 16, lease: 8, asked: 3 * second, granted: 7 * second, seen: 8 * second, ended: 9 * second},
 	}}
 }
 
@@ -52,12 +55,22 @@ func TestGoodHistoriesPass(t *testing.T) {
 		}),
 		"a lock taken away, and its holder told at once": edit(twoHolds(), func(h *history) {
 			h.holds[1].granted = 4 * second
-			h.acts = []act{{name: "key deleted", token: 10, from: 3 * second, to: 3 * second}}
+			h.acts = []act{{name: "key deleted", entries: []entry{{0, 10}}, from: 3 * second, to: 3 * second}}
 		}),
 		"a lock taken away amid other faults, and its holder told late": edit(twoHolds(), func(h *history) {
 			h.holds[0].seen, h.holds[0].ended = 20*second, 21*second
 			h.acts = []act{{name: "lease revoked", lease: 7, from: 3 * second, to: 3 * second}}
 			h.faults = []window{{name: "client paused", from: 1 * second, to: 4 * second}}
+		}),
+		"a lease that a deposed leader revokes": edit(twoHolds(), func(h *history) {
+			h.holds[1].granted = 4 * second
+			h.resumed = []int64{3 * second}
+		}),
+		"a lock that is deleted and then passed on within the process": edit(twoHolds(), func(h *history) {
+			h.holds[0].seen, h.holds[0].ended = 3*second, 3*second
+			h.holds = append(h.holds, hold{client: 1, token: 10<<16 + 1, lease: 7, asked: 5 * second, granted: 6 * second, seen: 7 * second, ended: 7 * second})
+			h.holds[1].granted = 4 * second
+			h.acts = []act{{name: "key deleted", entries: []entry{{0, 10}}, from: 3 * second, to: 3 * second}}
 		}),
 		"a write whose answer was lost": edit(threeWrites(), func(h *history) {
 			h.ops[1].at, h.ops[1].err = 0, killed
@@ -89,24 +102,24 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 			h.holds[1].granted = 4 * second
 		})},
 		{"a token that goes back", "still believed to hold", edit(twoHolds(), func(h *history) {
-			h.holds[0].token = 30
+			h.holds[0].token = 30 << 16
 		})},
 		{"a token that goes back, to porcupine", "porcupine says Illegal", edit(twoHolds(), func(h *history) {
-			h.holds[0].token = 30
+			h.holds[0].token = 30 << 16
 		})},
 		{"a token granted twice", "granted twice", edit(twoHolds(), func(h *history) {
-			h.holds[0].token = 20
+			h.holds[0].token = 20 << 16
 		})},
-		{"a lock taken away, and its holder not told", "believed in token 10", edit(twoHolds(), func(h *history) {
+		{"a lock taken away, and its holder not told", "believed in token 655360", edit(twoHolds(), func(h *history) {
 			h.holds[0].seen, h.holds[0].ended = 10*second, 11*second
-			h.acts = []act{{name: "key deleted", token: 10, from: 3 * second, to: 3 * second}}
+			h.acts = []act{{name: "key deleted", entries: []entry{{0, 10}}, from: 3 * second, to: 3 * second}}
 		})},
 		{"another's lock taken away", "still believed to hold", edit(twoHolds(), func(h *history) {
 			h.holds[1].granted = 4 * second
 			h.acts = []act{
-				{name: "key deleted", token: 11, from: 3 * second, to: 3 * second},
+				{name: "key deleted", entries: []entry{{0, 11}, {1, 10}}, from: 3 * second, to: 3 * second},
 				{name: "lease revoked", lease: 8, from: 3 * second, to: 3 * second},
-				{name: "lock evicted", key: 1, from: 3 * second, to: 3 * second},
+				{name: "lock evicted", entries: []entry{{1, 10}}, evicted: true, from: 3 * second, to: 3 * second},
 			}
 		})},
 		{"a killed client that believes on", "still believed to hold", edit(twoHolds(), func(h *history) {
@@ -114,6 +127,18 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 		})},
 		{"a lock that is lost to nobody", "nobody did it", edit(twoHolds(), func(h *history) {
 			h.holds[0].err = locker.KeyDeleted.String()
+		})},
+		{"a lease believed in for longer than it was promised", "longer than etcd had promised", edit(twoHolds(), func(h *history) {
+			h.promises[7][0].ttl = 4 * time.Second
+		})},
+		{"two holders at once long after a member went on", "still believed to hold", edit(twoHolds(), func(h *history) {
+			h.holds[0].seen, h.holds[0].ended = 12*second, 13*second
+			h.resumed = []int64{1 * second}
+		})},
+		{"two holders at once under a lease that lives", "still believed to hold", edit(twoHolds(), func(h *history) {
+			h.holds[1].granted = 4 * second
+			h.resumed = []int64{3 * second}
+			h.promises[7] = append(h.promises[7], promise{5 * second, 4 * time.Second})
 		})},
 		{"a lost update", "an update is lost", edit(threeWrites(), func(h *history) {
 			h.ops[1].prev, h.chains[0][1].prev = 0, 0
@@ -155,7 +180,7 @@ func TestALongHistoryIsJudgedInPieces(t *testing.T) {
 	const n = 20000
 	chain := make([]commit, n)
 	for i := range int64(n) {
-		token, t := uint64(i+1), 10*i
+		token, t := uint64(i+1)<<16, 10*i
 		// All ask at once from the start, as waiters do.
 		h.holds = append(h.holds, hold{client: int(i % 9), token: token, asked: max(0, t-300), granted: t + 1, seen: t + 8, ended: t + 9})
 		h.ops = append(h.ops,

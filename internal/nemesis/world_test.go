@@ -38,15 +38,16 @@ type world struct {
 	store    *store
 	seats    []*seat
 
-	mu     sync.Mutex
-	ids    int           // of clients, so far
-	deaths map[int]int64 // clients that were killed, and when they surely were dead
-	acts   []act
-	faults []window // that disturb
-	calms  []window // from the end of faults to the beginning of others
-	worst  time.Duration
-	counts map[string]int // of faults
-	vain   int            // operator's acts that failed
+	mu      sync.Mutex
+	ids     int           // of clients, so far
+	deaths  map[int]int64 // clients that were killed, and when they surely were dead
+	acts    []act
+	faults  []window // that disturb
+	resumed []int64  // when paused members went on
+	calms   []window // from the end of faults to the beginning of others
+	worst   time.Duration
+	counts  map[string]int // of faults
+	vain    int            // operator's acts that failed
 }
 
 // A seat is a place for a client, with its own connections. When the client ends, another takes the seat.
@@ -262,17 +263,22 @@ func (w *world) tell(id int, dead int64) (*tale, error) {
 		return nil, err
 	}
 	s := &tale{failed: make(map[string]int)}
+	s.promises = make(map[int64][]promise)
 	open := make(map[uint64]*hold)
 	writes := make(map[int64]*operation)
 	for _, e := range events {
 		switch e.Kind {
+		case renewed:
+			s.promises[e.Lease] = append(s.promises[e.Lease], promise{e.Call, time.Duration(e.Value) * time.Second})
 		case failed:
 			s.failed[e.Err]++
 		case granted:
 			if open[e.Token] != nil {
 				return nil, fmt.Errorf("client %d was granted twice: %+v", id, e)
 			}
-			open[e.Token] = &hold{client: id, key: e.Key, token: e.Token, lease: e.Lease, asked: e.Call, granted: e.At}
+			open[e.Token] = &hold{client: id, key: e.Key, token: e.Token, asked: e.Call, granted: e.At}
+		case leased:
+			open[e.Token].lease = e.Lease
 		case trusted:
 			open[e.Token].seen = e.Seen
 		case ended:
