@@ -29,11 +29,22 @@
 // call waits longer than half a second after its context is done; the part of
 // Shutdown that closes takes what Close may take.
 //
+// # What goes to etcd
+//
+// An uncontended Acquire and its Release are a write each, and so is a wait's
+// end by another process, of which a watch tells. While a write is on its way,
+// those of other locks gather, and go as one. Goroutines of one process that
+// wait for the same lock hand it on without a word to etcd, until others must
+// have their turn ([WithHandoff]). With [WithRetain] a lock that nobody else
+// wants needs etcd neither to be released nor to be acquired again.
+//
 // # The way of a lock through the code
 //
 // acquire.go takes the key's lane in this process (queue.go), then a lease that
 // is shared by all locks of one TTL (lease.go, leases.go), and then the place in
-// etcd (claim.go). Once first there, it becomes a hold (hold.go), which the
-// monitor (monitor.go) and the sentry (sentry.go) watch. What cannot be released
-// at once goes to settle.go.
+// etcd (claim.go), by way of batch.go. If it is not the first there, it waits
+// for news of those ahead (feed.go). Then it becomes a hold (hold.go), of which
+// registry.go keeps account and which the monitor (monitor.go) and the sentry
+// (sentry.go) watch. A release hands the lock on or keeps it (keep.go), or
+// deletes its entry. What cannot be released at once goes to settle.go.
 package locker
