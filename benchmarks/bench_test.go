@@ -7,13 +7,17 @@ import (
 
 	"github.com/phpgao/elock/benchmarks/internal/work"
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/locker"
 )
 
 func TestMain(m *testing.M) { etcdtest.Main(m) }
 
-// The implementations. An option of locker that changes how fast elock is wants a line here, and its name in the lists below.
+// The implementations, as the package documentation has them.
 var (
 	elock          = work.Elock("elock")
+	unbatched      = work.Elock("elock-unbatched", locker.WithoutBatching())
+	noHandoff      = work.Elock("elock-nohandoff", locker.WithHandoff(0))
+	retaining      = work.Elock("elock-retain", locker.WithRetain(time.Minute))
 	classic        = work.Classic("elock-classic")
 	mutex          = work.Mutex("mutex")
 	mutexEach      = work.MutexEach("mutex-each")
@@ -32,7 +36,7 @@ func each(b *testing.B, impls []work.Impl, f func(b *testing.B, impl work.Impl))
 // One goroutine locks and unlocks one key.
 func BenchmarkPair(b *testing.B) {
 	s := work.Alone(b)
-	each(b, []work.Impl{elock, classic, mutex, sessionPerLock, putDelete, local}, func(b *testing.B, impl work.Impl) {
+	each(b, []work.Impl{elock, unbatched, retaining, classic, mutex, sessionPerLock, putDelete, local}, func(b *testing.B, impl work.Impl) {
 		work.Pair(b, s, impl)
 	})
 }
@@ -42,7 +46,7 @@ func BenchmarkDistinct(b *testing.B) {
 	s := work.Alone(b)
 	for _, goroutines := range []int{16, 64, 256} {
 		b.Run(fmt.Sprintf("goroutines=%d", goroutines), func(b *testing.B) {
-			each(b, []work.Impl{elock, classic, mutex, sessionPerLock, putDelete, local}, func(b *testing.B, impl work.Impl) {
+			each(b, []work.Impl{elock, unbatched, retaining, classic, mutex, sessionPerLock, putDelete, local}, func(b *testing.B, impl work.Impl) {
 				work.Distinct(b, s, impl, goroutines)
 			})
 		})
@@ -54,7 +58,7 @@ func BenchmarkHot(b *testing.B) {
 	s := work.Alone(b)
 	for _, clients := range []int{2, 4, 16} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			each(b, []work.Impl{elock, mutex, sessionPerLock, local}, func(b *testing.B, impl work.Impl) {
+			each(b, []work.Impl{elock, retaining, mutex, sessionPerLock, local}, func(b *testing.B, impl work.Impl) {
 				work.Hot(b, s, impl, clients, 1)
 			})
 			b.Run("impl=write+notice", func(b *testing.B) { work.WriteAndNotice(b, s, clients) })
@@ -67,7 +71,7 @@ func BenchmarkHotLocal(b *testing.B) {
 	s := work.Alone(b)
 	const goroutines = 64
 	b.Run(fmt.Sprintf("goroutines=%d", goroutines), func(b *testing.B) {
-		each(b, []work.Impl{elock, mutexEach, mutexBehind, local}, func(b *testing.B, impl work.Impl) {
+		each(b, []work.Impl{elock, noHandoff, retaining, mutexEach, mutexBehind, local}, func(b *testing.B, impl work.Impl) {
 			work.Hot(b, s, impl, 1, goroutines)
 		})
 	})
@@ -78,7 +82,7 @@ func BenchmarkZipf(b *testing.B) {
 	s := work.Alone(b)
 	const clients, goroutines = 4, 16
 	b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-		each(b, []work.Impl{elock, mutexEach, mutexBehind, sessionPerLock, local}, func(b *testing.B, impl work.Impl) {
+		each(b, []work.Impl{elock, unbatched, noHandoff, retaining, mutexEach, mutexBehind, sessionPerLock, local}, func(b *testing.B, impl work.Impl) {
 			work.Zipf(b, s, impl, clients, goroutines)
 		})
 	})

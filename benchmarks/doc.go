@@ -14,7 +14,10 @@
 // Each has a line in bench_test.go. One process is one client, with:
 //
 //	elock             a Locker, which all goroutines share
-//	elock-classic     the same, by the calls of the classic library: Lock and Unlock
+//	elock-unbatched   WithoutBatching: each transaction goes alone
+//	elock-nohandoff   WithHandoff(0): no lock passes from goroutine to goroutine without etcd
+//	elock-retain      WithRetain(time.Minute): a released lock stays with the process until another wants it
+//	elock-classic     by the calls of the classic library: Lock and Unlock
 //	mutex             concurrency.Mutex with one session; where its goroutines want the same key, it does not lock
 //	mutex-each        concurrency.Mutex with a session for each goroutine
 //	sync+mutex        concurrency.Mutex with one session, and a sync.Mutex for each key before it

@@ -84,7 +84,8 @@ func (s step) section(b *strings.Builder, rs *results) {
 	if s.dir != "." {
 		where += "/" + s.dir
 	}
-	fmt.Fprintf(b, "## %s\n\n%s\n\n    cd %s && go test -run '^$' -bench '^Benchmark%s$' -benchtime %s .\n\n", s.name, s.about, where, s.name, s.benchtime)
+	fmt.Fprintf(b, "## %s\n\n%s\n\n    cd %s && go test -run '^$' -bench '^Benchmark%s$' -benchtime %s .\n\n",
+		s.name, s.about, where, s.name, cmp.Or(rs.machine["benchtime"], s.benchtime))
 	for _, g := range groups {
 		rs.group(b, g)
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/phpgao/elock/locker"
 )
 
 func TestNoTwoHoldALockAtOnce(t *testing.T) {
@@ -13,6 +15,7 @@ func TestNoTwoHoldALockAtOnce(t *testing.T) {
 		goroutines int // of each process
 	}{
 		{Elock("elock"), 3},
+		{Elock("elock-retain", locker.WithRetain(time.Minute)), 3},
 		{Mutex("mutex"), 1},
 		{MutexEach("mutex-each"), 3},
 		{MutexBehindMutex("sync+mutex"), 3},
