@@ -225,7 +225,7 @@ func (h *hand) pauseClients(ctx context.Context, victims ...*seat) {
 
 // operatorFaults take locks away.
 var operatorFaults = []fault{
-	{"key deleted", func(h *hand, ctx context.Context) {
+	{deleted, func(h *hand, ctx context.Context) {
 		n := h.rng.Uint32()
 		h.operate(ctx, func(ctx context.Context, c *clientv3.Client) error {
 			resp, err := c.Get(ctx, "/"+prefix, clientv3.WithPrefix())
@@ -233,14 +233,14 @@ var operatorFaults = []fault{
 				return err
 			}
 			kv := resp.Kvs[int(n)%len(resp.Kvs)]
-			return h.take(act{name: "key deleted", entries: entriesOf(kv)}, func() error {
+			return h.take(act{name: deleted, entries: entriesOf(kv)}, func() error {
 				_, err := c.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(string(kv.Key)), "=", kv.CreateRevision)).
 					Then(clientv3.OpDelete(string(kv.Key))).Commit()
 				return err
 			})
 		})
 	}},
-	{"lock evicted", func(h *hand, ctx context.Context) {
+	{evicted, func(h *hand, ctx context.Context) {
 		key := h.rng.IntN(keys)
 		h.operate(ctx, func(ctx context.Context, _ *clientv3.Client) error {
 			q, err := h.locker.Inspect(ctx, lockOf(key))
@@ -248,13 +248,13 @@ var operatorFaults = []fault{
 				return err
 			}
 			holder := entry{key, int64(q.Holders[0].Token >> 16)}
-			return h.take(act{name: "lock evicted", entries: []entry{holder}, evicted: true}, func() error {
+			return h.take(act{name: evicted, entries: []entry{holder}}, func() error {
 				_, err := h.locker.Evict(ctx, lockOf(key))
 				return err
 			})
 		})
 	}},
-	{"lease revoked", func(h *hand, ctx context.Context) {
+	{revoked, func(h *hand, ctx context.Context) {
 		n := h.rng.Uint32()
 		h.operate(ctx, func(ctx context.Context, c *clientv3.Client) error {
 			resp, err := c.Leases(ctx)
@@ -266,7 +266,7 @@ var operatorFaults = []fault{
 			if err != nil {
 				return err
 			}
-			a := act{name: "lease revoked", lease: int64(lease)}
+			a := act{name: revoked, lease: int64(lease)}
 			for _, name := range under.Keys {
 				resp, err := c.Get(ctx, string(name))
 				if err != nil {

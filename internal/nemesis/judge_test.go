@@ -74,27 +74,44 @@ type entry struct {
 
 func (h hold) entry() entry { return entry{h.key, int64(h.token >> 16)} }
 
+const (
+	deleted = "key deleted"
+	evicted = "lock evicted"
+	revoked = "lease revoked"
+)
+
 // An act takes a lock away from its holder.
 type act struct {
-	name     string
+	name     string  // deleted, evicted or revoked
 	lease    int64   // 0 if only one lock is meant
 	entries  []entry // that are struck, as far as known before
-	evicted  bool    // or whoever held their key then
 	from, to int64
 }
 
-// strikes reports whether a takes the lock of h away, or may do so. It can also have done so before h was granted: for a
-// while a process may pass on what it has lost.
+// strikes reports whether a takes the lock of h away. It can also have done so before h was granted: for a while a process
+// may pass on what it has lost.
 func (a act) strikes(h hold) bool {
-	switch {
-	case a.from > h.ended:
-		return false
-	case a.lease != 0 && h.lease != 0:
-		return a.lease == h.lease
-	case slices.Contains(a.entries, h.entry()):
-		return true
+	if a.lease != 0 && h.lease != 0 {
+		return a.lease == h.lease && a.from <= h.ended
 	}
-	return a.evicted && h.err != "" && a.to >= h.asked && a.entries[0].key == h.key
+	return a.from <= h.ended && slices.Contains(a.entries, h.entry())
+}
+
+// actsOn are those that struck x. An eviction may find another holder than the one that was there just before: then it is the
+// last one of its key before x was told.
+func (h history) actsOn(x hold) (all []act) {
+	var eviction []act
+	for _, a := range h.acts {
+		if a.strikes(x) {
+			all = append(all, a)
+		} else if a.name == evicted && a.entries[0].key == x.key && a.from <= x.ended {
+			eviction = []act{a}
+		}
+	}
+	if len(all) == 0 && x.err == locker.Evicted.String() {
+		return eviction
+	}
+	return all
 }
 
 // A window is when something went on.
@@ -174,14 +191,13 @@ func (v *verdict) locks(h history, key int, holds []hold) {
 		}
 		x.seen = max(x.seen, x.asked)
 		v.trust(h, x)
-		struck, over := false, int64(math.MaxInt64) // when x lost its lock in etcd
-		for _, a := range h.acts {
-			if a.strikes(x) {
-				struck, over = true, min(over, a.from)
-				v.late(h, x, a)
-			}
+		over := int64(math.MaxInt64) // when x lost its lock in etcd
+		acts := h.actsOn(x)
+		for _, a := range acts {
+			over = min(over, a.from)
+			v.late(h, x, a)
 		}
-		if !struck {
+		if len(acts) == 0 {
 			v.unprovoked(h, x)
 		}
 		if x.seen > next[i+1] && over > next[i+1] {

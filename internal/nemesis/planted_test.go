@@ -55,12 +55,16 @@ func TestGoodHistoriesPass(t *testing.T) {
 		}),
 		"a lock taken away, and its holder told at once": edit(twoHolds(), func(h *history) {
 			h.holds[1].granted = 4 * second
-			h.acts = []act{{name: "key deleted", entries: []entry{{0, 10}}, from: 3 * second, to: 3 * second}}
+			h.acts = []act{{name: deleted, entries: []entry{{0, 10}}, from: 3 * second, to: 3 * second}}
 		}),
 		"a lock taken away amid other faults, and its holder told late": edit(twoHolds(), func(h *history) {
 			h.holds[0].seen, h.holds[0].ended = 20*second, 21*second
-			h.acts = []act{{name: "lease revoked", lease: 7, from: 3 * second, to: 3 * second}}
+			h.acts = []act{{name: revoked, lease: 7, from: 3 * second, to: 3 * second}}
 			h.faults = []window{{name: "client paused", from: 1 * second, to: 4 * second}}
+		}),
+		"an eviction that found another holder than expected": edit(twoHolds(), func(h *history) {
+			h.holds[1].granted, h.holds[0].err = 4*second, locker.Evicted.String()
+			h.acts = []act{{name: evicted, entries: []entry{{0, 9}}, from: 3 * second, to: 3 * second}}
 		}),
 		"a lease that a deposed leader revokes": edit(twoHolds(), func(h *history) {
 			h.holds[1].granted = 4 * second
@@ -70,7 +74,7 @@ func TestGoodHistoriesPass(t *testing.T) {
 			h.holds[0].seen, h.holds[0].ended = 3*second, 3*second
 			h.holds = append(h.holds, hold{client: 1, token: 10<<16 + 1, lease: 7, asked: 5 * second, granted: 6 * second, seen: 7 * second, ended: 7 * second})
 			h.holds[1].granted = 4 * second
-			h.acts = []act{{name: "key deleted", entries: []entry{{0, 10}}, from: 3 * second, to: 3 * second}}
+			h.acts = []act{{name: deleted, entries: []entry{{0, 10}}, from: 3 * second, to: 3 * second}}
 		}),
 		"a write whose answer was lost": edit(threeWrites(), func(h *history) {
 			h.ops[1].at, h.ops[1].err = 0, killed
@@ -112,14 +116,14 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 		})},
 		{"a lock taken away, and its holder not told", "believed in token 655360", edit(twoHolds(), func(h *history) {
 			h.holds[0].seen, h.holds[0].ended = 10*second, 11*second
-			h.acts = []act{{name: "key deleted", entries: []entry{{0, 10}}, from: 3 * second, to: 3 * second}}
+			h.acts = []act{{name: deleted, entries: []entry{{0, 10}}, from: 3 * second, to: 3 * second}}
 		})},
 		{"another's lock taken away", "still believed to hold", edit(twoHolds(), func(h *history) {
 			h.holds[1].granted = 4 * second
 			h.acts = []act{
-				{name: "key deleted", entries: []entry{{0, 11}, {1, 10}}, from: 3 * second, to: 3 * second},
-				{name: "lease revoked", lease: 8, from: 3 * second, to: 3 * second},
-				{name: "lock evicted", entries: []entry{{1, 10}}, evicted: true, from: 3 * second, to: 3 * second},
+				{name: deleted, entries: []entry{{0, 11}, {1, 10}}, from: 3 * second, to: 3 * second},
+				{name: revoked, lease: 8, from: 3 * second, to: 3 * second},
+				{name: evicted, entries: []entry{{1, 10}}, from: 3 * second, to: 3 * second},
 			}
 		})},
 		{"a killed client that believes on", "still believed to hold", edit(twoHolds(), func(h *history) {
