@@ -11,18 +11,18 @@ type step struct {
 // plan is everything, as RESULTS.md shows it.
 var plan = []step{
 	{".", "Pair", "1s", "One goroutine locks and unlocks one key. `put+delete` is two writes one after the other, without a lock."},
-	{".", "Distinct", "1s", "One process, whose goroutines have a key each."},
+	{".", "Distinct", "700ms", "One process, whose goroutines have a key each."},
 	{".", "Hot", "1s", "Several processes, one goroutine each, that want the same key. A hand-over takes from the begin of a release " +
 		"until another process has the lock. `write+notice` is the limit: one commit and one notice of a watch, without a lock."},
 	{".", "HotLocal", "1s", "One process, whose goroutines want the same key."},
-	{".", "Zipf", "1s", "Four processes of 16 goroutines; few of the 1000 keys are wanted often, and most rarely."},
+	{".", "Zipf", "700ms", "Four processes of 16 goroutines; few of the 1000 keys are wanted often, and most rarely."},
 	{".", "Try", "500ms", "A try of a lock that another process holds. `put+delete` only reads a key."},
-	{".", "Held", "1s", "A process that holds many locks: what they cost, and the lock and unlock of another key beside them. " +
+	{".", "Held", "500ms", "A process that holds many locks: what they cost, and the lock and unlock of another key beside them. " +
 		"`session-per-lock` has no 100,000: it takes minutes."},
 	{".", "Cluster", "500ms", "Three members instead of one, on the same machine."},
 	{".", "Far", "500ms", "A network that makes each round trip 2 ms longer."},
 	{"peers", "PeersDistinct", "1s", "As Distinct, beside locks in Redis: as installed, and, where it says `+fsync`, with " +
 		"`appendfsync always`, as durable as etcd."},
-	{"peers", "PeersHot", "500ms", "As Hot. A lock that asks again does so as often as its library does by default or its README " +
+	{"peers", "PeersHot", "300ms", "As Hot. A lock that asks again does so as often as its library does by default or its README " +
 		"says, and, where it says `-1ms`, every millisecond. It is not fair: who has just released often gets it again."},
 }
