@@ -38,11 +38,20 @@ func startRedis(tb testing.TB, flags ...string) (addr string) {
 	}
 	// Without a file of settings it has its defaults, which are those of Debian's file, but for where things are.
 	args := append([]string{"--bind", "127.0.0.1", "--port", fmt.Sprint(port), "--dir", tb.TempDir()}, flags...)
-	server, err := process.Start(exe, args, os.Environ(), log)
+	// The shell kills it when its own standard input is closed: at the end of this process, however that comes.
+	server := exec.Command("sh", append([]string{"-c", `trap "" INT; "$0" "$@" & read _; kill -9 $!`, exe}, args...)...)
+	server.Stdout, server.Stderr = log, log
+	alive, err := server.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(server.Kill)
+	if err := server.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		alive.Close()
+		server.Wait() // fails, as it was killed
+	})
 
 	addr = fmt.Sprintf("127.0.0.1:%d", port)
 	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
@@ -58,7 +67,6 @@ func startRedis(tb testing.TB, flags ...string) (addr string) {
 		select {
 		case <-tick.C:
 			continue
-		case <-server.Done():
 		case <-ctx.Done():
 		}
 		said, _ := io.ReadAll(io.NewSectionReader(log, 0, 4096))
