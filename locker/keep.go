@@ -186,7 +186,9 @@ func (k *keeping) say(kept bool) bool {
 	if err != nil {
 		return false
 	}
-	k.written = a.rev
+	if a.succeeded {
+		k.written = a.rev
+	}
 	if !a.succeeded || a.responses[1].GetResponseRange().Count > 1 {
 		k.wanted.Store(true)
 	}
