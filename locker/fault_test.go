@@ -11,7 +11,7 @@ import (
 
 // A call is one request that a faulty client sends.
 type call struct {
-	kind  string       // "acquire", "try", "mark", "delete", "read", "get", "grant", "revoke", "renew", "ttl" or "watch"
+	kind  string       // "acquire", "try", "mark", "delete", "batch", "read", "get", "grant", "revoke", "renew", "ttl" or "watch"
 	wrote bool         // after it: etcd changed something
 	again func() error // sends a transaction anew, as a late or doubled delivery would
 }
@@ -83,6 +83,8 @@ func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
 	t.thens = ops
 	for _, op := range ops {
 		switch {
+		case op.IsTxn():
+			t.c.kind = "batch"
 		case op.IsDelete():
 			t.c.kind = "delete"
 		case op.IsPut() && len(ops) > 1:

@@ -1,0 +1,212 @@
+package locker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/keyspace"
+	"github.com/phpgao/elock/locker"
+)
+
+// crowd has n goroutines take and release a lock of their own each, some
+// rounds long, and returns the errors.
+func crowd(t *testing.T, l *locker.Locker, n, rounds int) (errs []error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	space := keyspace.MustNew[int]("crowd")
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			for range rounds {
+				h, err := l.Acquire(ctx, space.Key(i))
+				if err == nil {
+					if err := h.Err(); err != nil {
+						t.Errorf("hold has ended: %v", err)
+					}
+					err = h.Release(ctx)
+				}
+				if err != nil {
+					mu.Lock()
+					errs = append(errs, err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+// A tally counts transactions: all, and those of several locks.
+type tally struct{ all, batches atomic.Int64 }
+
+func (n *tally) after(_ context.Context, c call, err error) error {
+	switch c.kind {
+	case "batch":
+		n.batches.Add(1)
+		fallthrough
+	case "acquire", "try", "delete", "read":
+		n.all.Add(1)
+	}
+	return err
+}
+
+func TestTransactionsOfDifferentLocksGoTogether(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	var n tally
+	l := newLocker(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(s.Prefix(t)))
+	const goroutines, rounds = 64, 20
+	for _, err := range crowd(t, l, goroutines, rounds) {
+		t.Error(err)
+	}
+	if sent := n.all.Load(); sent > goroutines*rounds {
+		t.Errorf("%d transactions for %d locks taken and released", sent, goroutines*rounds)
+	}
+}
+
+func TestALoneTransactionAndThoseOfALockerWithoutBatchingAreNotNested(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	var lone, without tally
+	l := newLocker(t, faulty(s.Client(t), &faults{after: lone.after}), locker.WithPrefix(s.Prefix(t)))
+	crowd(t, l, 1, 10)
+	l = newLocker(t, faulty(s.Client(t), &faults{after: without.after}), locker.WithPrefix(s.Prefix(t)), locker.WithoutBatching())
+	crowd(t, l, 32, 10)
+	if n := lone.batches.Load(); n > 0 {
+		t.Errorf("a lone goroutine sent %d batches", n)
+	}
+	if all, n := without.all.Load(), without.batches.Load(); n > 0 || all < 2*32*10 {
+		t.Errorf("without batching: %d transactions, %d batches", all, n)
+	}
+}
+
+func TestALostAnswerToABatchLeavesNoLockBehind(t *testing.T) {
+	for _, sent := range []bool{true, false} {
+		t.Run(fmt.Sprintf("carried out %v", sent), func(t *testing.T) {
+			t.Parallel()
+			s := etcdtest.Start(t)
+			prefix := s.Prefix(t)
+			lost := errors.New("test: lost")
+			var n atomic.Int64
+			lose := func(c call) bool { return c.kind == "batch" && n.Add(1)%3 == 0 }
+			f := &faults{before: func(_ context.Context, c call) error {
+				if !sent && lose(c) {
+					return lost
+				}
+				return nil
+			}, after: func(_ context.Context, c call, err error) error {
+				if sent && lose(c) {
+					return lost
+				}
+				return err
+			}}
+			l := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(prefix))
+			for _, err := range crowd(t, l, 64, 20) {
+				wantErr(t, err, lost)
+			}
+			if n.Load() < 3 {
+				t.Fatal("there was no batch to lose")
+			}
+			client := s.Client(t)
+			until(t, "nothing is left", func() bool { return len(keys(t, client, prefix)) == 0 })
+		})
+	}
+}
+
+func TestARefusedTransactionFailsAlone(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.StartOwn(t)
+	admin, ctx := etcd.Client(t), t.Context()
+	grant := func(_ any, err error) { t.Helper(); must(t, err) }
+	grant(admin.UserAdd(ctx, "root", "secret"))
+	grant(admin.RoleAdd(ctx, "root"))
+	grant(admin.UserGrantRole(ctx, "root", "root"))
+	grant(admin.UserAdd(ctx, "app", "secret"))
+	grant(admin.RoleAdd(ctx, "crowd"))
+	grant(admin.RoleGrantPermission(ctx, "crowd", "/elock/crowd:/", clientv3.GetPrefixRangeEnd("/elock/crowd:/"),
+		clientv3.PermissionType(clientv3.PermReadWrite)))
+	grant(admin.UserGrantRole(ctx, "app", "crowd"))
+	grant(admin.AuthEnable(ctx))
+
+	var n tally
+	app := etcd.Client(t, func(c *clientv3.Config) { c.Username, c.Password = "app", "secret" })
+	l := newLocker(t, faulty(app, &faults{after: n.after}))
+	done := make(chan struct{})
+	forbidden := async(t, func() (refused int) {
+		for {
+			select {
+			case <-done:
+				return refused
+			default:
+			}
+			_, err := l.Acquire(t.Context(), key)
+			if !errors.Is(err, rpctypes.ErrPermissionDenied) {
+				t.Errorf("got %v, want it refused", err)
+			}
+			refused++
+		}
+	})
+	for _, err := range crowd(t, l, 32, 20) {
+		t.Error(err)
+	}
+	close(done)
+	if forbidden() == 0 || n.batches.Load() == 0 {
+		t.Error("nothing was refused, or nothing went together")
+	}
+}
+
+func TestABatchFitsIntoWhatTheServerTakes(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.StartOwn(t, "--max-txn-ops=8")
+	var n tally
+	l := newLocker(t, faulty(etcd.Client(t), &faults{after: n.after}))
+	for _, err := range crowd(t, l, 64, 10) {
+		t.Error(err)
+	}
+	if n.batches.Load() == 0 {
+		t.Error("nothing went together")
+	}
+}
+
+func TestWhoGivesUpWhileTransactionsGatherHasSentNothing(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix := s.Prefix(t)
+	hang := make(chan struct{})
+	var writes atomic.Int64
+	f := &faults{before: func(ctx context.Context, c call) error {
+		if c.kind == "acquire" || c.kind == "batch" {
+			writes.Add(1)
+			<-hang
+		}
+		return nil
+	}}
+	l := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(prefix))
+	for i := range 2 { // as many as go alone at once
+		go func() { _, _ = l.Acquire(t.Context(), keyspace.MustNew[int]("ahead").Key(i)) }()
+	}
+	until(t, "they hang", func() bool { return writes.Load() == 2 })
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond) // less than they gather
+	defer cancel()
+	_, err := l.Acquire(ctx, key)
+	wantErr(t, err, context.DeadlineExceeded)
+	if n := writes.Load(); n != 2 {
+		t.Errorf("%d transactions were sent", n)
+	}
+	close(hang)
+	if names := keys(t, s.Client(t), prefix+"/space"); len(names) > 0 {
+		t.Errorf("it left %v", names)
+	}
+}

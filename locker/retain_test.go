@@ -1,0 +1,196 @@
+package locker_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/keyspace"
+	"github.com/phpgao/elock/locker"
+)
+
+// untilRetained waits until the lock of key is with l, and etcd has heard so.
+func untilRetained(tb testing.TB, l *locker.Locker, n *counter) {
+	tb.Helper()
+	release(tb, acquire(tb, l, key))
+	until(tb, "the lock is retained", func() bool {
+		before := n.calls.Load()
+		release(tb, acquire(tb, l, key))
+		return n.calls.Load() == before
+	})
+}
+
+func newRetaining(t *testing.T, s *etcdtest.Server, prefix string, d time.Duration, opts ...locker.Option) (*locker.Locker, *counter) {
+	n := new(counter)
+	opts = append([]locker.Option{locker.WithPrefix(prefix), locker.WithRetain(d)}, opts...)
+	return newLocker(t, faulty(s.Client(t), &faults{after: n.after}), opts...), n
+}
+
+func TestARetainedLockIsAcquiredAndReleasedWithoutACall(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	l, n := newRetaining(t, s, s.Prefix(t), time.Hour, locker.WithTTL(time.Hour))
+	untilRetained(t, l, n)
+	before := n.calls.Load()
+	var last locker.Token
+	for range 1000 {
+		h := acquire(t, l, key)
+		if h.Token() <= last {
+			t.Fatalf("token %d after %d", h.Token(), last)
+		}
+		last = h.Token()
+		release(t, h)
+	}
+	if d := n.calls.Load() - before; d > 2 { // the feed of the sentry
+		t.Errorf("%d calls", d)
+	}
+}
+
+func TestARetainedLockIsGivenUpWhenAnotherProcessWantsIt(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix := s.Prefix(t)
+	a, n := newRetaining(t, s, prefix, time.Hour)
+	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
+	for range 5 {
+		untilRetained(t, a, n)
+		began := time.Now()
+		h := acquire(t, b, key)
+		if d := time.Since(began); d > 2*time.Second { // a notice and two commits, on a busy machine
+			t.Errorf("it waited %v", d)
+		}
+		wantErr(t, func() error { _, err := a.TryAcquire(t.Context(), key); return err }(), locker.ErrLocked)
+		release(t, h)
+	}
+}
+
+func TestATryGetsALockThatIsOnlyRetained(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix := s.Prefix(t)
+	a, n := newRetaining(t, s, prefix, time.Hour)
+	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
+	untilRetained(t, a, n)
+	h, err := b.TryAcquire(t.Context(), key)
+	must(t, err)
+	release(t, h)
+	untilRetained(t, a, n)
+	held := acquire(t, a, key)
+	_, err = b.TryAcquire(t.Context(), key)
+	wantErr(t, err, locker.ErrLocked)
+	must(t, held.Err())
+	release(t, held)
+	until(t, "a failing try has left the queue", func() bool {
+		h, err := b.TryAcquire(t.Context(), key)
+		if err == nil {
+			release(t, h)
+		}
+		return err == nil
+	})
+}
+
+func TestARetainedLockIsGivenUpInTimeAndByShutdown(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix, client := s.Prefix(t), s.Client(t)
+	nothing := func() bool { return len(keys(t, client, prefix)) == 0 }
+	a, n := newRetaining(t, s, prefix, 200*time.Millisecond)
+	untilRetained(t, a, n)
+	until(t, "it is given up", nothing)
+	b, n := newRetaining(t, s, prefix, time.Hour)
+	untilRetained(t, b, n)
+	must(t, b.Shutdown(t.Context()))
+	if !nothing() {
+		t.Errorf("left %v", keys(t, client, prefix))
+	}
+}
+
+func TestALockRetainedByAProcessThatDiedIsFreeAfterItsTTL(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix := s.Prefix(t)
+	proxy := etcdtest.Proxy(t, s.Endpoints()[0])
+	dead := proxy.Client(t)
+	n := new(counter)
+	a, err := locker.New(faulty(dead, &faults{after: n.after}), locker.WithPrefix(prefix), locker.WithRetain(time.Hour), locker.WithTTL(2*time.Second))
+	must(t, err)
+	untilRetained(t, a, n)
+	proxy.Cut(t)
+	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
+	began := time.Now()
+	release(t, acquire(t, b, key))
+	if d := time.Since(began); d > 10*time.Second {
+		t.Errorf("it took %v", d)
+	}
+	_ = a.Close() // etcd cannot be reached
+}
+
+func TestAnEvictionOfARetainedLockIsNotMissed(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix := s.Prefix(t)
+	a, n := newRetaining(t, s, prefix, time.Hour)
+	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
+	untilRetained(t, a, n)
+	gone, err := b.Evict(t.Context(), key)
+	if err != nil || !gone {
+		t.Fatal(gone, err)
+	}
+	h := acquire(t, b, key)
+	_, err = a.TryAcquire(t.Context(), key)
+	if !errors.Is(err, locker.ErrLocked) {
+		// The notice may be on its way: the hold ends by itself then.
+		until(t, "it is free for its rival", func() bool { return h.Err() == nil })
+	}
+	release(t, h)
+}
+
+func TestARetainedLockIsNotUsedForAnotherTTL(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	l, n := newRetaining(t, s, s.Prefix(t), time.Hour, locker.WithTTL(time.Minute))
+	untilRetained(t, l, n)
+	h := acquire(t, l, key, locker.TTL(time.Hour))
+	if h.Remaining() < 30*time.Minute {
+		t.Errorf("%v remaining", h.Remaining())
+	}
+	release(t, h)
+}
+
+func TestProcessesWithDifferentOptionsExcludeEachOther(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix := s.Prefix(t)
+	kinds := [][]locker.Option{
+		{locker.WithRetain(time.Second)},
+		{locker.WithHandoff(0), locker.WithRetain(50 * time.Millisecond)},
+		{locker.WithHandoff(0), locker.WithoutBatching()},
+		{},
+	}
+	space := keyspace.MustNew[int]("mixed")
+	const rounds = 40
+	var counts [3]int // without a lock of their own: the race detector looks, too
+	var wg sync.WaitGroup
+	for _, opts := range kinds {
+		l := newLocker(t, s.Client(t), append(opts, locker.WithPrefix(prefix))...)
+		for range 3 {
+			wg.Go(func() {
+				for i := range rounds {
+					k := i % len(counts)
+					err := l.RunInLock(t.Context(), space.Key(k), func(context.Context, *locker.Hold) error {
+						counts[k]++
+						return nil
+					})
+					must(t, err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if n := counts[0] + counts[1] + counts[2]; n != len(kinds)*3*rounds {
+		t.Errorf("%d of %d counted", n, len(kinds)*3*rounds)
+	}
+}
