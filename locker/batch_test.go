@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -177,36 +176,5 @@ func TestABatchFitsIntoWhatTheServerTakes(t *testing.T) {
 	}
 	if n.batches.Load() == 0 {
 		t.Error("nothing went together")
-	}
-}
-
-func TestWhoGivesUpWhileTransactionsGatherHasSentNothing(t *testing.T) {
-	t.Parallel()
-	s := etcdtest.Start(t)
-	prefix := s.Prefix(t)
-	hang := make(chan struct{})
-	var writes atomic.Int64
-	f := &faults{before: func(ctx context.Context, c call) error {
-		if c.kind == "acquire" || c.kind == "batch" {
-			writes.Add(1)
-			<-hang
-		}
-		return nil
-	}}
-	l := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(prefix))
-	for i := range 2 { // as many as go alone at once
-		go func() { _, _ = l.Acquire(t.Context(), keyspace.MustNew[int]("ahead").Key(i)) }()
-	}
-	until(t, "they hang", func() bool { return writes.Load() == 2 })
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond) // less than they gather
-	defer cancel()
-	_, err := l.Acquire(ctx, key)
-	wantErr(t, err, context.DeadlineExceeded)
-	if n := writes.Load(); n != 2 {
-		t.Errorf("%d transactions were sent", n)
-	}
-	close(hang)
-	if names := keys(t, s.Client(t), prefix+"/space"); len(names) > 0 {
-		t.Errorf("it left %v", names)
 	}
 }
