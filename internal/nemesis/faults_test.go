@@ -2,6 +2,7 @@ package nemesis_test
 
 import (
 	"context"
+	"encoding/json"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -242,16 +243,12 @@ var operatorFaults = []fault{
 	}},
 	{evicted, func(h *hand, ctx context.Context) {
 		key := h.rng.IntN(keys)
-		h.operate(ctx, func(ctx context.Context, _ *clientv3.Client) error {
-			q, err := h.locker.Inspect(ctx, lockOf(key))
-			if err != nil || len(q.Holders) == 0 {
+		h.operate(ctx, func(ctx context.Context, c *clientv3.Client) error {
+			resp, err := c.Get(ctx, lockOf(key).Path(prefix), clientv3.WithFirstCreate()...)
+			if err != nil || len(resp.Kvs) == 0 {
 				return err
 			}
-			holder := entry{key, int64(q.Holders[0].Token >> 16)}
-			return h.take(act{name: evicted, entries: []entry{holder}}, func() error {
-				_, err := h.locker.Evict(ctx, lockOf(key))
-				return err
-			})
+			return h.take(act{name: evicted, entries: entriesOf(resp.Kvs...)}, func() error { return evict(ctx, c, resp.Kvs[0]) })
 		})
 	}},
 	{revoked, func(h *hand, ctx context.Context) {
@@ -280,6 +277,27 @@ var operatorFaults = []fault{
 			})
 		})
 	}},
+}
+
+// evict does what Locker.Evict does, to the holder that was found: Evict itself takes whoever holds when it comes.
+func evict(ctx context.Context, c *clientv3.Client, holder *mvccpb.KeyValue) error {
+	var record map[string]any
+	if err := json.Unmarshal(holder.Value, &record); err != nil {
+		return err
+	}
+	record["evicted"] = true
+	mark, err := json.Marshal(record)
+	if err != nil {
+		return err
+	}
+	name := string(holder.Key)
+	same := clientv3.Compare(clientv3.CreateRevision(name), "=", holder.CreateRevision)
+	for _, op := range []clientv3.Op{clientv3.OpPut(name, string(mark), clientv3.WithIgnoreLease()), clientv3.OpDelete(name)} {
+		if _, err := c.Txn(ctx).If(same).Then(op).Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // entriesOf are the entries that keys in etcd stand for.

@@ -17,7 +17,6 @@ import (
 
 	"github.com/phpgao/elock/internal/etcdtest"
 	"github.com/phpgao/elock/internal/etcdtest/process"
-	"github.com/phpgao/elock/locker"
 )
 
 const (
@@ -34,7 +33,6 @@ type world struct {
 	cluster  *etcdtest.Cluster
 	operator *clientv3.Client
 	direct   map[*etcdtest.Member]*clientv3.Client // to one member only
-	locker   *locker.Locker                        // the operator's
 	store    *store
 	seats    []*seat
 
@@ -81,10 +79,6 @@ func newWorld(t *testing.T) *world {
 	for _, m := range w.cluster.Members() {
 		w.direct[m] = m.Client(t)
 	}
-	if w.locker, err = locker.New(w.operator, locker.WithPrefix(prefix)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.locker.Close() })
 	if w.store, err = newStore(); err != nil {
 		t.Fatal(err)
 	}
