@@ -201,12 +201,18 @@ func (c *claim) join() []clientv3.Op {
 func (c *claim) joined(rev int64, queue *pb.RangeResponse) {
 	c.rev, c.sent = rev, true
 	c.place = placeOf(rev, queue.Kvs[1:], queue.Count > int64(len(queue.Kvs)))
-	c.place.n = int(queue.Count) - 1
+	if !c.place.complete {
+		c.place.n = int(queue.Count) - 1
+	}
 }
 
 // placeOf makes a place of what is ahead, of which there may be more.
 func placeOf(rev int64, ahead []*mvccpb.KeyValue, more bool) place {
-	return place{rev: rev, ahead: leased(ahead), complete: !more}
+	p := place{rev: rev, ahead: leased(ahead), complete: !more}
+	if p.complete {
+		p.n = len(p.ahead)
+	}
+	return p
 }
 
 func (c *claim) put(ctx context.Context) error {

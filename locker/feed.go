@@ -164,7 +164,7 @@ func (c *claim) await(ctx context.Context) error {
 	f := c.follow()
 	defer f.leave()
 	nearest := c.place.nearest()
-	for wait := retryPause; ; {
+	for wait := 2 * retryPause; ; { // after the feed has tried again
 		f.mu.Lock()
 		news, live := f.news, f.from != 0
 		sure := live && f.from <= c.place.rev // it missed nothing since then

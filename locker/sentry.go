@@ -48,7 +48,7 @@ func (l *Locker) sentry() {
 		}
 		single, crowd = live(single), live(crowd)
 		old := l.holds.all(func(h *Hold) bool {
-			if h.watched || time.Since(h.since) < watchAfter {
+			if h.watched || time.Since(h.since) <= watchAfter {
 				return false
 			}
 			h.watched = true // only this goroutine looks at it
