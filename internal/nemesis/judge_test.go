@@ -148,6 +148,7 @@ type verdict struct {
 	longest  time.Duration // that such a one was believed in when others had its lock
 
 	unprovokedLosses int // of leases, with nothing at fault
+	unexplained      int // of locks whose keys nobody deleted, among other faults
 }
 
 func (v *verdict) fail(format string, args ...any) {
@@ -266,6 +267,10 @@ func (h history) betrayal(x hold, next int64) (at int64, found bool) {
 func (v *verdict) unprovoked(h history, x hold) {
 	switch x.err {
 	case locker.KeyDeleted.String(), locker.Evicted.String():
+		if h.disturbed(x.granted, x.ended) {
+			v.unexplained++
+			return
+		}
 		v.fail("key %d: client %d says of token %d: %s, and nobody did it: %+v", x.key, x.client, x.token, x.err, x)
 	case locker.LeaseExpired.String(), locker.Deadline.String():
 		if !h.disturbed(x.granted, x.ended) {
