@@ -2,7 +2,6 @@ package etcdsim
 
 import (
 	"context"
-	"math/rand/v2"
 	"path"
 	"sync"
 	"time"
@@ -34,8 +33,7 @@ type Client struct {
 	name string
 
 	mu      sync.Mutex
-	rngs    map[string]*rand.Rand // for plan, by method
-	plan    Plan                  // nil for the Sim's
+	plan    Plan // nil for the Sim's
 	cut     bool
 	pauses  int
 	open    chan struct{} // closed while messages pass
@@ -48,7 +46,6 @@ func (s *Sim) NewClient(name string) *Client {
 		Client: clientv3.NewCtxClient(s.ctx),
 		sim:    s,
 		name:   name,
-		rngs:   make(map[string]*rand.Rand),
 		open:   make(chan struct{}),
 	}
 	close(c.open)
@@ -146,12 +143,17 @@ func (c *Client) lost(ctx context.Context, f Fate) error {
 	return errDisconnected
 }
 
-// travel is a message's way through the network.
+// travel is a message's way through the network. One that is held back sets out again afterwards, so that those that were
+// held together do not arrive at one moment.
 func (c *Client) travel(ctx context.Context, d time.Duration) error {
-	if err := c.sleep(ctx, d); err != nil {
-		return err
+	for {
+		if err := c.sleep(ctx, d); err != nil || c.passes() {
+			return err
+		}
+		if err := c.wait(ctx, c.gate()); err != nil {
+			return err
+		}
 	}
-	return c.wait(ctx, c.gate())
 }
 
 func (c *Client) sleep(ctx context.Context, d time.Duration) error {

@@ -1,10 +1,14 @@
 package etcdsim
 
 import (
+	"fmt"
+	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -35,8 +39,9 @@ const (
 	Answer       // after etcd has carried it out
 )
 
-// A Plan decides on calls. It may be called from several goroutines, with a source of chance that is one client's for
-// one method, and guarded. It must not call the Sim, and must not wait.
+// A Plan decides on calls. It may be called from several goroutines, with a source of chance of the call's own: it comes of
+// the seed, the client, the call and the time, as calls at one moment come in any order. It must not call the Sim, and must
+// not wait.
 type Plan func(call Call, rng *rand.Rand) Fate
 
 // Faults are random fates. The probabilities are between 0 and 1, for each call and each message of a stream.
@@ -93,20 +98,47 @@ func (c *Client) fate(call Call) Fate {
 	plan := c.sim.plan
 	c.sim.clientsMu.Unlock()
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.plan != nil {
 		plan = c.plan
 	}
+	c.mu.Unlock()
 	if plan == nil {
 		return Fate{}
 	}
-	// One source for each method: calls of different kinds at one moment come in any order.
-	rng := c.rngs[call.Method]
-	if rng == nil {
-		rng = c.sim.rng(c.name + "/" + call.Method)
-		c.rngs[call.Method] = rng
+	return plan(call, c.chance(call))
+}
+
+// chance is alike for all messages that a client's streams send at one moment, in each direction: their order does not matter
+// then. Unary calls differ by what they are about.
+func (c *Client) chance(call Call) *rand.Rand {
+	h := fnv.New64a()
+	fmt.Fprint(h, c.name, "/", call.Method, "/", call.Answer == nil, "/")
+	hashKeys(h, call.Request)
+	return rand.New(rand.NewPCG(c.sim.seed^h.Sum64(), uint64(time.Now().UnixNano())))
+}
+
+// hashKeys hashes what a request is about. What a transaction puts may depend on the scheduler, as numbers given in order do.
+func hashKeys(h io.Writer, m proto.Message) {
+	switch r := m.(type) {
+	case nil, *pb.WatchRequest, *pb.LeaseKeepAliveRequest:
+	case *pb.PutRequest:
+		h.Write(r.Key)
+	case *pb.TxnRequest:
+		for _, c := range r.Compare {
+			h.Write(c.Key)
+		}
+		for _, op := range slices.Concat(r.Success, r.Failure) {
+			switch op := op.Request.(type) {
+			case *pb.RequestOp_RequestPut:
+				hashKeys(h, op.RequestPut)
+			case *pb.RequestOp_RequestTxn:
+				hashKeys(h, op.RequestTxn)
+			}
+		}
+	default:
+		b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+		h.Write(b)
 	}
-	return plan(call, rng)
 }
 
 // Partition cuts the client off: its calls hang and its streams are silent until Heal. Then what was sent goes on, except

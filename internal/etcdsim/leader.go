@@ -2,6 +2,8 @@ package etcdsim
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -49,8 +51,8 @@ func (s *Sim) elect() {
 	s.term++
 	close(s.leaderless)
 	s.leaderless, s.leaderLost = nil, make(chan struct{})
-	for _, l := range s.leases.byID {
-		s.refresh(l)
+	for _, id := range slices.Sorted(maps.Keys(s.leases.byID)) {
+		s.refresh(s.leases.byID[id])
 	}
 }
 

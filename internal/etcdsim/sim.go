@@ -2,7 +2,6 @@ package etcdsim
 
 import (
 	"context"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -118,14 +117,6 @@ func (s *Sim) everyone() []*Client {
 	s.clientsMu.Lock()
 	defer s.clientsMu.Unlock()
 	return slices.Clone(s.clients)
-}
-
-func (s *Sim) rng(name string) *rand.Rand {
-	h := s.seed
-	for _, b := range []byte(name) {
-		h = (h ^ uint64(b)) * 0x100000001b3
-	}
-	return rand.New(rand.NewPCG(s.seed, h))
 }
 
 func (s *Sim) write() *write {

@@ -5,6 +5,9 @@
 //	go test ./internal/simulation -seeds=100000       more of them
 //	go test ./internal/simulation -seed=42 -v         one of them, with its history
 //
+// A seed fixes the work and the faults. Where several goroutines act at one moment the scheduler has a say, so that a run may
+// differ from the last in its details: repeat it with -count.
+//
 // To show that it would notice, it plants mistakes in package locker, one at a time, and expects to find each:
 //
 //	go test ./internal/simulation -run PlantedMistakes -mutations=2000 -timeout 1h -v

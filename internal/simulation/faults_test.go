@@ -37,14 +37,14 @@ func (p profile) patience() time.Duration {
 func (w *world) plan() etcdsim.Plan {
 	f := etcdsim.Faults{MinDelay: 50 * time.Microsecond, MaxDelay: 5 * time.Millisecond}
 	if w.profile == lossy {
-		f.LoseRequest, f.LoseAnswer = w.rng.Float64()*0.03, w.rng.Float64()*0.03
+		f.LoseRequest, f.LoseAnswer = w.Float64()*0.03, w.Float64()*0.03
 		f.Late, f.MaxLate = 0.5, w.span(time.Millisecond, 10*time.Second)
 	}
 	if w.profile == network || w.profile == storm {
 		f.MaxDelay = w.span(5*time.Millisecond, 500*time.Millisecond)
-		f.LoseRequest, f.LoseAnswer = w.rng.Float64()*0.05, w.rng.Float64()*0.05
+		f.LoseRequest, f.LoseAnswer = w.Float64()*0.05, w.Float64()*0.05
 		f.Late, f.MaxLate = 0.5, w.span(time.Millisecond, 10*time.Second)
-		f.Hang = w.rng.Float64()
+		f.Hang = w.Float64()
 	}
 	return f.Plan()
 }
@@ -66,7 +66,7 @@ func (w *world) torment() {
 		w.mu.Lock()
 		w.stats.faults++
 		w.mu.Unlock()
-		kinds[w.n(len(kinds))]()
+		kinds[w.IntN(len(kinds))]()
 	}
 }
 
@@ -78,7 +78,7 @@ func (w *world) vandalize() {
 	if err != nil || len(resp.Kvs) == 0 {
 		return
 	}
-	kv := resp.Kvs[w.n(len(resp.Kvs))]
+	kv := resp.Kvs[w.IntN(len(resp.Kvs))]
 	w.mu.Lock()
 	e := entry{path.Dir(string(kv.Key)), kv.CreateRevision}
 	w.place(e).vandal = true
@@ -88,7 +88,7 @@ func (w *world) vandalize() {
 		Then(clientv3.OpDelete(string(kv.Key))).Commit()
 }
 
-func (w *world) anyone() *process { return w.procs[w.n(len(w.procs))] }
+func (w *world) anyone() *process { return w.procs[w.IntN(len(w.procs))] }
 
 func (w *world) cut() {
 	p, d := w.anyone(), w.span(time.Millisecond, 30*time.Second)
@@ -128,7 +128,7 @@ func (w *world) breakWatches() {
 }
 
 func (w *world) hurryLeases() {
-	percent := float64(w.n(8))
+	percent := float64(w.IntN(8))
 	w.logf("fault: leases run %v%% faster", percent)
 	w.sim.SetLeaseClock(percent)
 }

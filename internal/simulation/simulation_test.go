@@ -3,7 +3,6 @@ package simulation_test
 import (
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -59,7 +58,7 @@ func report(t *testing.T, seed uint64, w *world) {
 			break
 		}
 	}
-	t.Errorf("seed %d: %s\nreplay: go test ./internal/simulation -seed=%d -v\n%s",
+	t.Errorf("seed %d: %s\nreplay: go test ./internal/simulation -seed=%d -v -count=5\n%s",
 		seed, strings.Join(w.failures, "; "), seed, strings.Join(tail, "\n"))
 }
 
@@ -68,12 +67,12 @@ func run(t *testing.T, seed uint64) (w *world) {
 	stuck := time.AfterFunc(time.Minute, func() { panic(fmt.Sprintf("seed %d: it does not end", seed)) }) // in real time
 	defer stuck.Stop()
 	synctest.Test(t, func(t *testing.T) {
-		rng := rand.New(rand.NewPCG(seed, 0))
 		w = &world{
+			dice:    newDice(seed, 0),
+			seed:    seed,
 			sim:     etcdsim.New(seed),
 			profile: profile(seed % uint64(profiles)),
 			began:   time.Now(),
-			rng:     rng,
 			queues:  make(map[string][]entry),
 			places:  make(map[entry]*place),
 			tokens:  make(map[string]locker.Token),
@@ -82,23 +81,25 @@ func run(t *testing.T, seed uint64) (w *world) {
 			unknown: make(map[string]int),
 		}
 		defer w.sim.Close()
-		w.end = w.began.Add(time.Duration(1+rng.IntN(5)) * time.Minute)
+		w.end = w.began.Add(time.Duration(1+w.IntN(5)) * time.Minute)
 		w.operator = w.sim.NewClient("operator")
 		w.sim.OnCommit(w.committed)
 		w.sim.SetPlan(w.plan())
-		for i := range 1 + rng.IntN(3) {
+		for i := range 1 + w.IntN(3) {
 			w.keys = append(w.keys, keyspace.MustNew[int]("k").Key(i))
 		}
-		for i := range 2 + rng.IntN(3) {
+		for i := range 2 + w.IntN(3) {
 			w.procs = append(w.procs, w.newProcess(fmt.Sprintf("p%d", i)))
 		}
 		var wg sync.WaitGroup
-		wg.Go(w.torment)
+		workers := uint64(0)
 		for _, p := range w.procs {
-			for range 1 + w.n(4) {
-				wg.Go(p.work)
+			for range 1 + w.IntN(4) {
+				workers++
+				wg.Go(worker{p, newDice(seed, workers)}.work)
 			}
 		}
+		wg.Go(w.torment)
 		wg.Wait()
 		w.calmDown()
 		for _, p := range w.procs {

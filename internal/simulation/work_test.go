@@ -37,26 +37,26 @@ type process struct {
 
 func (w *world) newProcess(name string) *process {
 	p := &process{w: w, name: name, client: w.sim.NewClient(name)}
-	p.start()
+	p.start(w.dice)
 	return p
 }
 
-func (p *process) start() {
+func (p *process) start(d dice) {
 	opts := []locker.Option{
-		locker.WithHandoff([]time.Duration{0, locker.DefaultHandoff, 100 * time.Millisecond}[p.w.n(3)]),
-		locker.WithRetain([]time.Duration{0, 0, 500 * time.Millisecond, 10 * time.Second}[p.w.n(4)]),
+		locker.WithHandoff([]time.Duration{0, locker.DefaultHandoff, 100 * time.Millisecond}[d.IntN(3)]),
+		locker.WithRetain([]time.Duration{0, 0, 500 * time.Millisecond, 10 * time.Second}[d.IntN(4)]),
 	}
-	if p.w.chance(0.3) {
+	if d.chance(0.3) {
 		opts = append(opts, locker.WithoutBatching())
 	}
 	l, err := locker.New(p.client.Client, append(opts,
 		locker.WithOwner(p.name),
 		locker.WithHook(&witness{p.w, p.name, make(map[keyspace.Key]bool)}),
 		locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
-		locker.WithTTL(p.w.span(2*time.Second, maxTTL)),
+		locker.WithTTL(d.ttl()),
 		locker.WithMaxHeldTime(maxHeld),
 		locker.WithMonitorTicks(time.Second),
-		locker.WithRandomSleep(0, time.Millisecond),
+		locker.WithRandomSleep(time.Millisecond, time.Millisecond),
 		locker.WithTimeoutCallback(func(string, time.Duration) {}),
 	)...)
 	if err != nil {
@@ -80,15 +80,23 @@ func (p *process) locker() *locker.Locker {
 	return p.l
 }
 
+// A worker is a goroutine of a process.
+type worker struct {
+	*process
+	dice
+}
+
+func (d dice) ttl() time.Duration { return d.span(2*time.Second, maxTTL) }
+
 // restart closes the Locker, in one way or the other, and makes another.
-func (p *process) restart() {
+func (p worker) restart() {
 	if !p.restarting.CompareAndSwap(false, true) {
 		return
 	}
 	defer p.restarting.Store(false)
 	l := p.locker()
-	if p.w.chance(0.5) {
-		ctx, cancel := context.WithTimeout(context.Background(), p.w.span(0, 30*time.Second))
+	if p.chance(0.5) {
+		ctx, cancel := context.WithTimeout(context.Background(), p.span(0, 30*time.Second))
 		defer cancel()
 		err := l.Shutdown(ctx)
 		p.w.logf("%s: shutdown: %v", p.name, err)
@@ -98,16 +106,16 @@ func (p *process) restart() {
 	if err != nil && p.w.profile == calm {
 		p.w.failf("%s: close without a fault: %v", p.name, err)
 	}
-	p.start()
+	p.start(p.dice)
 }
 
 // work does random things until the end of the run.
-func (p *process) work() {
+func (p worker) work() {
 	w := p.w
 	for time.Now().Before(w.end) {
-		time.Sleep(w.span(0, 2*time.Second))
-		k := w.keys[w.n(len(w.keys))]
-		ctx, cancel := context.WithTimeout(context.Background(), w.span(time.Millisecond, time.Minute))
+		time.Sleep(p.span(0, 2*time.Second))
+		k := w.keys[p.IntN(len(w.keys))]
+		ctx, cancel := context.WithTimeout(context.Background(), p.span(time.Millisecond, time.Minute))
 		if err := p.act(ctx, k); err != nil {
 			p.judge(err)
 		}
@@ -116,7 +124,7 @@ func (p *process) work() {
 }
 
 // judge checks that an error is one that may be.
-func (p *process) judge(err error) {
+func (p worker) judge(err error) {
 	var typed *locker.Error
 	if !errors.As(err, &typed) {
 		p.w.failf("%s: %T is not an *Error: %v", p.name, err, err)
@@ -140,10 +148,10 @@ func (p *process) judge(err error) {
 	p.w.lost(p.name, keyspace.MustParse(typed.Key), loss)
 }
 
-func (p *process) act(ctx context.Context, k keyspace.Key) error {
+func (p worker) act(ctx context.Context, k keyspace.Key) error {
 	w, l := p.w, p.locker()
-	ttl := locker.TTL(w.span(2*time.Second, maxTTL))
-	switch n := w.n(100); {
+	ttl := locker.TTL(p.ttl())
+	switch n := p.IntN(100); {
 	case n < 35:
 		h, err := l.Acquire(ctx, k, ttl)
 		p.inTime(ctx, err)
@@ -169,16 +177,16 @@ func (p *process) act(ctx context.Context, k keyspace.Key) error {
 		})
 		return err
 	case n < 76:
-		if err := l.Lock(ctx, k.String(), 2+w.n(8)); err != nil {
+		if err := l.Lock(ctx, k.String(), 2+p.IntN(8)); err != nil {
 			return err
 		}
-		time.Sleep(w.span(0, 5*time.Second))
+		time.Sleep(p.span(0, 5*time.Second))
 		return l.Unlock(ctx, k.String())
 	case n < 82:
-		_, err := l.RunFuncInLock(ctx, k.String(), 2+w.n(8), func() { time.Sleep(w.span(0, 5*time.Second)) })
+		_, err := l.RunFuncInLock(ctx, k.String(), 2+p.IntN(8), func() { time.Sleep(p.span(0, 5*time.Second)) })
 		return err
 	case n < 88: // a change of mind
-		ctx, cancel := context.WithTimeout(ctx, w.span(0, 3*time.Second))
+		ctx, cancel := context.WithTimeout(ctx, p.span(0, 3*time.Second))
 		defer cancel()
 		h, err := l.Acquire(ctx, k)
 		p.inTime(ctx, err)
@@ -200,7 +208,7 @@ func (p *process) act(ctx context.Context, k keyspace.Key) error {
 }
 
 // inTime checks that an acquire under ctx ended with err before ctx, or soon after with an error.
-func (p *process) inTime(ctx context.Context, err error) {
+func (p worker) inTime(ctx context.Context, err error) {
 	deadline, _ := ctx.Deadline()
 	switch late := time.Since(deadline); {
 	case err == nil && late > 0:
@@ -211,9 +219,9 @@ func (p *process) inTime(ctx context.Context, err error) {
 }
 
 // releasing is the context of a release: alive, or done already.
-func (p *process) releasing() context.Context {
+func (p worker) releasing() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
-	if p.w.chance(0.3) {
+	if p.chance(0.3) {
 		cancel()
 	} else {
 		time.AfterFunc(time.Minute, cancel)
@@ -223,11 +231,11 @@ func (p *process) releasing() context.Context {
 
 // release releases h, and sometimes once more if that is not confirmed. If this is nil, the lock must be free: the entry is
 // gone, unless the lease may have ended or the Locker was closed.
-func (p *process) release(ctx context.Context, h *locker.Hold) error {
+func (p worker) release(ctx context.Context, h *locker.Hold) error {
 	w, began, left := p.w, time.Now(), h.Remaining()
 	l := p.locker()
 	err := h.Release(ctx)
-	if err == nil || w.chance(0.5) || h.Release(p.releasing()) != nil {
+	if err == nil || p.chance(0.5) || h.Release(p.releasing()) != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -240,21 +248,21 @@ func (p *process) release(ctx context.Context, h *locker.Hold) error {
 }
 
 // hold does what one does under a lock: some updates of a register, for a short or a very long time.
-func (p *process) hold(h *locker.Hold, k keyspace.Key) {
+func (p worker) hold(h *locker.Hold, k keyspace.Key) {
 	w := p.w
 	w.believe(h)
-	for range w.n(4) {
+	for range p.IntN(4) {
 		if !p.update(h, k) {
 			return
 		}
-		pause := w.span(0, 2*time.Second)
-		if w.chance(0.05) {
+		pause := p.span(0, 2*time.Second)
+		if p.chance(0.05) {
 			pause = maxHeld + 3*time.Second
 		}
 		select {
 		case <-time.After(pause):
 		case <-h.Context().Done():
-			if w.chance(0.5) {
+			if p.chance(0.5) {
 				p.update(h, k) // one more, though it knows better: the fence must stop it
 			}
 			return
@@ -266,7 +274,7 @@ func register(k keyspace.Key) string { return "/register/" + k.String() }
 
 // update adds one to the register of k, with what was read, if the lock is still held when etcd writes. It reports whether
 // another update under the same hold may follow: not after one that may yet be written, which the fence would let pass.
-func (p *process) update(h *locker.Hold, k keyspace.Key) bool {
+func (p worker) update(h *locker.Hold, k keyspace.Key) bool {
 	w := p.w
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -278,7 +286,7 @@ func (p *process) update(h *locker.Hold, k keyspace.Key) bool {
 	if len(resp.Kvs) == 1 {
 		n = atoi(resp.Kvs[0].Value)
 	}
-	time.Sleep(w.span(0, time.Second))
+	time.Sleep(p.span(0, time.Second))
 	done, err := p.client.Txn(ctx).If(h.Fence()).Then(clientv3.OpPut(register(k), strconv.Itoa(n+1))).Commit()
 	w.mu.Lock()
 	defer w.mu.Unlock()

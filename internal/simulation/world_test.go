@@ -13,6 +13,8 @@ import (
 
 // A world is one run: a cluster, processes that use it, and a witness of all that happens.
 type world struct {
+	dice     // of whoever makes the run, and its faults
+	seed     uint64
 	sim      *etcdsim.Sim
 	profile  profile
 	began    time.Time
@@ -22,7 +24,6 @@ type world struct {
 	keys     []keyspace.Key
 
 	mu       sync.Mutex
-	rng      *rand.Rand
 	history  []string
 	failures []string
 	queues   map[string][]entry      // of each lock in etcd, by its directory
@@ -60,23 +61,15 @@ func (w *world) fail(format string, args ...any) {
 	w.failures = append(w.failures, fmt.Sprintf(format, args...))
 }
 
-// n returns a random number below max.
-func (w *world) n(max int) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.rng.IntN(max)
-}
+// dice are the chance of one goroutine: if several shared it, a seed would not replay.
+type dice struct{ *rand.Rand }
+
+func newDice(seed, id uint64) dice { return dice{rand.New(rand.NewPCG(seed, id))} }
 
 // span returns a random duration; short ones are as likely as long ones.
-func (w *world) span(min, max time.Duration) time.Duration {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	scale := w.rng.Float64()
+func (d dice) span(min, max time.Duration) time.Duration {
+	scale := d.Float64()
 	return min + time.Duration(float64(max-min)*scale*scale*scale)
 }
 
-func (w *world) chance(p float64) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.rng.Float64() < p
-}
+func (d dice) chance(p float64) bool { return d.Float64() < p }
