@@ -33,12 +33,21 @@ func (p profile) patience() time.Duration {
 	return 0
 }
 
+// keys is how many locks there are at most. An entry left behind shows where its process does not soon come to the same lock
+// again.
+func (p profile) keys() int {
+	if p == lossy {
+		return 8
+	}
+	return 3
+}
+
 // plan returns how messages travel.
 func (w *world) plan() etcdsim.Plan {
 	f := etcdsim.Faults{MinDelay: 50 * time.Microsecond, MaxDelay: 5 * time.Millisecond}
 	if w.profile == lossy {
-		f.LoseRequest, f.LoseAnswer = w.Float64()*0.03, w.Float64()*0.03
-		f.Late, f.MaxLate = 0.5, w.span(time.Millisecond, 10*time.Second)
+		f.LoseRequest, f.LoseAnswer = 0.03, 0.03
+		f.Late, f.MaxLate = 1, w.span(time.Second, 10*time.Second)
 	}
 	if w.profile == network || w.profile == storm {
 		f.MaxDelay = w.span(5*time.Millisecond, 500*time.Millisecond)

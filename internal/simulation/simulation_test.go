@@ -85,7 +85,7 @@ func run(t *testing.T, seed uint64) (w *world) {
 		w.operator = w.sim.NewClient("operator")
 		w.sim.OnCommit(w.committed)
 		w.sim.SetPlan(w.plan())
-		for i := range 1 + w.IntN(3) {
+		for i := range 1 + w.IntN(w.profile.keys()) {
 			w.keys = append(w.keys, keyspace.MustNew[int]("k").Key(i))
 		}
 		for i := range 2 + w.IntN(3) {

@@ -76,6 +76,8 @@ func (h *witness) HoldStart(ctx context.Context, d locker.HoldStartData) context
 		w.fail("%s: granted %v, which is not the first in %v", h.name, e, w.queues[e.dir])
 	case p.held || p.believed():
 		w.fail("%s: granted %v, which is held", h.name, e)
+	case p.fenced:
+		w.fail("%s: granted %v under the fence of an earlier hold", h.name, e)
 	case d.Token <= last:
 		w.fail("%s: token %d of %v after %d", h.name, d.Token, d.Key, last)
 	default:
