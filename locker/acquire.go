@@ -18,7 +18,8 @@ import (
 //
 // The errors are those of ctx, ErrClosed, ErrDeadlock if ctx descends from a
 // hold of key, keyspace.ErrInvalid for the zero key, ErrInvalidTTL,
-// ErrInvalidOption, and those of etcd. If etcd does not grant a lease within 5
+// ErrInvalidOption, those of etcd, and a *LostError if the lock was lost before
+// Acquire could return it. If etcd does not grant a lease within 5
 // seconds, the error is ErrUnavailable.
 func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
 	h, err := l.acquire(ctx, key, false, opts)
@@ -30,7 +31,8 @@ func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireO
 
 // TryAcquire is Acquire without the wait: it fails with ErrLocked if anybody
 // holds key or waits for it, here or elsewhere, or if this Locker has yet to
-// free it. Then it has written no key.
+// free it. Then it has written no key, unless the holder is a Locker that may
+// only retain the lock: that is asked by queueing, and then nothing is left.
 func (l *Locker) TryAcquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
 	h, err := l.acquire(ctx, key, true, opts)
 	if err != nil {
@@ -153,7 +155,7 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 		case !c.sent:
 			c.done()
 			return nil, err
-		case c.first() && c.pass(func() {}):
+		case c.first() && c.pass(func() {}): // the next goroutine may have it
 			return nil, err
 		}
 		return nil, c.abandon(err)

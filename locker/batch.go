@@ -33,6 +33,14 @@ type answer struct {
 // kvs returns the keys that the i-th operation read.
 func (a answer) kvs(i int) []*mvccpb.KeyValue { return a.responses[i].GetResponseRange().Kvs }
 
+// size is how much t writes, in bytes.
+func (t txn) size() (n int) {
+	for _, op := range t.then {
+		n += len(op.ValueBytes())
+	}
+	return n
+}
+
 // A batcher sends transactions about different locks together: those that come
 // while one is on its way wait for its end, and then go as one transaction of
 // etcd, which costs about as much as one of theirs. When nothing is on its way,
@@ -52,7 +60,10 @@ const (
 	// as many operations as the outer one leaves of etcd's default of 128.
 	maxBatch = 64
 	// maxFlights is how many batches are on their way at once.
-	maxFlights = 4
+	maxFlights = 2
+	// maxBytes is how much a batch writes. etcd and its client refuse large
+	// requests.
+	maxBytes = 512 << 10
 	// maxGather is how long a transaction waits for the end of another one:
 	// a call that hangs holds nobody up for longer.
 	maxGather = 25 * time.Millisecond
@@ -151,10 +162,12 @@ func (b *batcher) board() *flight {
 	f := new(flight)
 	f.ctx, f.cancel = linger(b.l.ctx, grace)
 	locks := make(map[keyspace.Key]bool, min(len(b.queue), b.limit))
+	bytes := 0
 	b.queue = slices.DeleteFunc(b.queue, func(p *passenger) bool {
-		if len(f.all) == b.limit || locks[p.key] {
+		if len(f.all) == b.limit || locks[p.key] || len(f.all) > 0 && bytes+p.size() > maxBytes {
 			return false
 		}
+		bytes += p.size()
 		locks[p.key] = true
 		p.flight = f
 		f.all = append(f.all, p)

@@ -99,18 +99,7 @@ func TestALostAnswerToABatchLeavesNoLockBehind(t *testing.T) {
 			prefix := s.Prefix(t)
 			lost := errors.New("test: lost")
 			var n atomic.Int64
-			lose := func(c call) bool { return c.kind == "batch" && n.Add(1)%3 == 0 }
-			f := &faults{before: func(_ context.Context, c call) error {
-				if !sent && lose(c) {
-					return lost
-				}
-				return nil
-			}, after: func(_ context.Context, c call, err error) error {
-				if sent && lose(c) {
-					return lost
-				}
-				return err
-			}}
+			f := losing(sent, lost, func(c call) bool { return c.kind == "batch" && n.Add(1)%3 == 0 })
 			l := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(prefix))
 			for _, err := range crowd(t, l, 64, 20) {
 				wantErr(t, err, lost)

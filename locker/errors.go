@@ -65,7 +65,8 @@ const (
 	LeaseExpired Reason = iota + 1
 	// Deadline: no renewal was answered in time, so the lease may be gone.
 	Deadline
-	// KeyDeleted: somebody deleted the lock's key.
+	// KeyDeleted: the lock's key is gone. Somebody deleted it, or etcd was not
+	// there to tell what else became of it.
 	KeyDeleted
 	// Evicted: somebody called Evict.
 	Evicted

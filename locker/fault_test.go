@@ -38,6 +38,25 @@ func (f *faults) around(ctx context.Context, c call, send func() (wrote bool, er
 	return err
 }
 
+// losing returns faults that lose the calls that lose picks, or only their
+// answers.
+func losing(answers bool, err error, lose func(call) bool) *faults {
+	return &faults{
+		before: func(_ context.Context, c call) error {
+			if !answers && lose(c) {
+				return err
+			}
+			return nil
+		},
+		after: func(_ context.Context, c call, result error) error {
+			if answers && lose(c) {
+				return err
+			}
+			return result
+		},
+	}
+}
+
 // faulty returns a client whose calls go through f to client.
 func faulty(client *clientv3.Client, f *faults) *clientv3.Client {
 	c := clientv3.NewCtxClient(client.Ctx())

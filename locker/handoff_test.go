@@ -184,18 +184,7 @@ func TestALostAnswerToARequeueLeavesNothingAndTheWaitersGoOn(t *testing.T) {
 		order := &blockedOrder{}
 		var armed atomic.Bool
 		lost := errors.New("test: lost")
-		lose := func(c call) bool { return c.kind == "acquire" && armed.CompareAndSwap(true, false) }
-		f := &faults{before: func(_ context.Context, c call) error {
-			if !sent && lose(c) {
-				return lost
-			}
-			return nil
-		}, after: func(_ context.Context, c call, err error) error {
-			if sent && lose(c) {
-				return lost
-			}
-			return err
-		}}
+		f := losing(sent, lost, func(c call) bool { return c.kind == "acquire" && armed.CompareAndSwap(true, false) })
 		l := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(prefix), locker.WithHook(order), locker.WithHandoff(0))
 		held := acquire(t, l, key)
 		tokens := queueUp(t, l, order, 3, func(*locker.Hold) {})
@@ -207,4 +196,34 @@ func TestALostAnswerToARequeueLeavesNothingAndTheWaitersGoOn(t *testing.T) {
 		client := s.Client(t)
 		until(t, "nothing is left", func() bool { return len(keys(t, client, prefix)) == 0 })
 	}
+}
+
+func TestARequeueThatCommitsWhileItIsLookedForLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	order := &blockedOrder{}
+	var armed, looked atomic.Bool
+	var again func() error
+	f := &faults{before: func(_ context.Context, c call) error {
+		if c.kind == "acquire" && armed.CompareAndSwap(true, false) {
+			again = c.again
+			looked.Store(true)
+			return errLate
+		}
+		return nil
+	}, after: func(_ context.Context, c call, err error) error {
+		if c.kind == "read" && looked.CompareAndSwap(true, false) { // it was not there; now it comes
+			if err := again(); err != nil {
+				t.Error(err)
+			}
+		}
+		return err
+	}}
+	l := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(s.Prefix(t)), locker.WithHook(order), locker.WithHandoff(0),
+		locker.WithTTL(5*time.Minute)) // a ghost would stay for longer than the test waits
+	held := acquire(t, l, key)
+	tokens := queueUp(t, l, order, 1, func(*locker.Hold) {})
+	armed.Store(true)
+	wantErr(t, held.Release(t.Context()), errLate)
+	tokens()
 }

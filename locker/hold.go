@@ -197,6 +197,10 @@ func (h *Hold) free(caller context.Context) error {
 	}
 	ctx, cancel := detached(caller)
 	defer cancel()
+	if h.mayPass() && c.retain(ctx, h.ended) {
+		h.settle()
+		return nil
+	}
 	passed, err := c.requeue(ctx, h.ended)
 	if passed {
 		h.settle()

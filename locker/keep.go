@@ -31,53 +31,60 @@ type keeping struct {
 	blind  atomic.Int64 // since when nothing tells that the entry is there; 0: a watch does
 	ended  chan struct{}
 
-	written int64 // the revision of the record; 0 before run wrote it
+	written int64 // the revision of the record, when nobody else was in the queue
 	end     sync.Once
 }
 
 // pass gives c away without a word to etcd: to the next goroutine in line, or
 // for a while to nobody. ended is called before that.
 func (c *claim) pass(ended func()) bool {
-	l := c.l
-	if c.grants >= maxGrants || c.lease.waits.Err() != nil || c.lease.remaining() <= 0 || c.kept.isWanted() {
+	if !c.passable() {
 		return false
 	}
-	if next := l.lanes.next(c); next != nil {
-		if time.Since(c.granted) >= l.handoff {
-			return false
-		}
-		ended()
-		c.grants++
-		return l.lanes.hand(c, next)
+	next := c.l.lanes.next(c)
+	if next == nil {
+		return c.kept != nil && c.keep(ended)
 	}
-	return c.keep(ended)
-}
-
-// keep leaves c to nobody, if the Locker does that.
-func (c *claim) keep(ended func()) bool {
-	l := c.l
-	if l.retain == 0 {
+	if time.Since(c.granted) >= c.l.handoff {
 		return false
-	}
-	k := c.kept
-	if k == nil {
-		if l.kept.Load() >= maxKept {
-			return false
-		}
-		k = &keeping{c: c, ended: make(chan struct{})}
-		k.blind.Store(int64(c.granted.Sub(start)))
 	}
 	ended()
 	c.grants++
-	k.since.Store(sinceStart())
-	began := c.kept == nil
-	c.kept = k
-	if began {
-		l.kept.Add(1)
-		if !l.spawn(k.run) {
-			return false
-		}
+	return c.l.lanes.hand(c, next)
+}
+
+// passable reports whether there may be another hold under c.
+func (c *claim) passable() bool {
+	return c.grants < maxGrants && c.lease.waits.Err() == nil && c.lease.remaining() > 0 && !c.kept.isWanted()
+}
+
+// retain is pass for a claim that was not kept before. It first says so in
+// etcd: else a try elsewhere would take the lock for held.
+func (c *claim) retain(ctx context.Context, ended func()) bool {
+	l := c.l
+	if l.retain == 0 || c.kept != nil || !c.passable() || l.lanes.next(c) != nil {
+		return false
 	}
+	if l.kept.Add(1) > maxKept {
+		l.kept.Add(-1)
+		return false
+	}
+	k := &keeping{c: c, ended: make(chan struct{}), written: c.rev}
+	if !k.say(ctx, true) || k.wanted.Load() {
+		l.kept.Add(-1)
+		return false
+	}
+	k.blind.Store(sinceStart())
+	c.kept = k
+	return l.spawn(k.run) && c.keep(ended)
+}
+
+// keep leaves c to nobody, until it is recalled or taken again.
+func (c *claim) keep(ended func()) bool {
+	l, k := c.l, c.kept
+	ended()
+	c.grants++
+	k.since.Store(sinceStart())
 	if !l.lanes.keep(c) {
 		return false
 	}
@@ -120,19 +127,20 @@ func (k *keeping) run() {
 	defer f.leave()
 	timer := time.NewTimer(l.retain)
 	defer timer.Stop()
-	said := false
 	for {
 		f.mu.Lock()
-		news, live, came, gone := f.news, f.from != 0, f.came, f.gone[k.c.name] > k.c.rev
+		news, from, came, gone := f.news, f.from, f.came, f.gone[k.c.name] > k.c.rev
 		f.mu.Unlock()
 		switch {
-		case !live:
+		case k.wanted.Load():
+		case from == 0:
 			k.blind.CompareAndSwap(0, sinceStart())
-		case said:
+		case from <= k.written: // the watch has missed nobody who came since then
 			k.blind.Store(0)
-		case k.say(true):
-			said = true
+		case k.say(k.c.lease.ctx, true):
 			continue
+		default:
+			timer.Reset(maxWake) // then again
 		}
 		switch {
 		case gone:
@@ -144,7 +152,7 @@ func (k *keeping) run() {
 		}
 		if k.wanted.Load() {
 			if !k.recall() && l.drain.Err() == nil {
-				k.say(false)
+				k.say(k.c.lease.ctx, false)
 			}
 			return
 		}
@@ -166,14 +174,11 @@ func (k *keeping) run() {
 
 // say writes into the record whether the lock is perhaps only kept. It notes
 // whether others wait, and reports whether etcd has answered.
-func (k *keeping) say(kept bool) bool {
+func (k *keeping) say(ctx context.Context, kept bool) bool {
 	c := k.c
-	if k.written == 0 {
-		k.written = c.rev
-	}
 	r := c.rec
 	r.Kept = kept
-	ctx, cancel := context.WithTimeout(c.lease.ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,

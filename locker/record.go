@@ -16,7 +16,7 @@ type Queue struct {
 // An Owner is one process's entry in the queue of a lock.
 type Owner struct {
 	Name        string            // as given by WithOwner
-	Token       Token             // of its hold, or the one that its hold will have; 0 before it reached etcd
+	Token       Token             // of its first hold, or the one that it will have; 0 before it reached etcd
 	Shared      bool              // a reader's; this version has none
 	Foreign     bool              // not written by this package: only Token is known
 	Since       time.Time         // when it began to wait, by its own clock

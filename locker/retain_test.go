@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
 	"github.com/phpgao/elock/keyspace"
@@ -192,5 +195,77 @@ func TestProcessesWithDifferentOptionsExcludeEachOther(t *testing.T) {
 	wg.Wait()
 	if n := counts[0] + counts[1] + counts[2]; n != len(kinds)*3*rounds {
 		t.Errorf("%d of %d counted", n, len(kinds)*3*rounds)
+	}
+}
+
+// A breakable ends the watches of a client on demand.
+type breakable struct {
+	clientv3.Watcher
+	mu    sync.Mutex
+	stops []context.CancelFunc
+}
+
+func (w *breakable) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	ctx, cancel := context.WithCancel(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stops = append(w.stops, cancel)
+	return w.Watcher.Watch(ctx, key, opts...)
+}
+
+func (w *breakable) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, stop := range w.stops {
+		stop()
+	}
+	w.stops = nil
+}
+
+func TestAProcessThatQueuesWhileTheWatchIsReplacedGetsARetainedLock(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix := s.Prefix(t)
+	var n counter
+	var gate atomic.Pointer[chan struct{}]
+	var replaced atomic.Bool
+	client := faulty(s.Client(t), &faults{before: func(_ context.Context, c call) error {
+		if g := gate.Load(); c.kind == "watch" && g != nil {
+			replaced.Store(true)
+			<-*g
+		}
+		return nil
+	}, after: n.after})
+	watches := &breakable{Watcher: client.Watcher}
+	client.Watcher = watches
+	a := newLocker(t, client, locker.WithPrefix(prefix), locker.WithRetain(time.Hour))
+	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
+	untilRetained(t, a, &n)
+	held := acquire(t, a, key) // else it would be given up while nothing watches
+	g := make(chan struct{})
+	gate.Store(&g)
+	watches.stop()
+	until(t, "the watch is being replaced", replaced.Load)
+	rival := acquiring(t.Context(), b, key)
+	untilQueued(t, b, key, 2)
+	gate.Store(nil)
+	close(g)
+	release(t, held)
+	o := receive(t, rival)
+	must(t, o.err)
+	release(t, o.h)
+}
+
+func TestATryRightAfterTheReleaseGetsALockThatIsRetained(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix := s.Prefix(t)
+	a, _ := newRetaining(t, s, prefix, time.Hour)
+	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
+	for range 10 {
+		release(t, acquire(t, a, key))
+		h, err := b.TryAcquire(t.Context(), key)
+		must(t, err)
+		release(t, h)
 	}
 }

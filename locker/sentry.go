@@ -2,8 +2,10 @@ package locker
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -149,9 +151,14 @@ func (l *Locker) deleted(ctx context.Context, events []*clientv3.Event) {
 
 // verify ends those of holds whose keys are not there any more.
 func (l *Locker) verify(ctx context.Context, holds []*Hold) {
+	size := checkBatch
 	for wait := retryPause; len(holds) > 0 && ctx.Err() == nil; {
-		batch := holds[:min(len(holds), checkBatch)]
+		batch := holds[:min(len(holds), size)]
 		missing, err := l.missing(ctx, batch)
+		if errors.Is(err, rpctypes.ErrTooManyOps) && size > 1 {
+			size /= 2
+			continue
+		}
 		if refused(err) {
 			l.log.Warn("elock: holds cannot be checked", "owner", l.owner, "err", err)
 			return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -131,4 +132,22 @@ func TestAWaiterWhoseKeyIsDeletedQueuesAgain(t *testing.T) {
 	untilQueued(t, a, key, 1)
 	release(t, held)
 	release(t, got())
+}
+
+func TestHoldsAreCheckedOnAServerThatTakesFewOperations(t *testing.T) {
+	t.Parallel()
+	client := etcdtest.StartOwn(t, "--max-txn-ops=8").Client(t)
+	l := newLocker(t, client, locker.WithTTL(time.Minute))
+	space := keyspace.MustNew[int]("few")
+	var holds []*locker.Hold
+	for i := range 40 {
+		holds = append(holds, acquire(t, l, space.Key(i)))
+	}
+	for _, h := range holds { // before they are watched
+		_, err := client.Delete(t.Context(), h.Key().Path(locker.DefaultPrefix), clientv3.WithPrefix())
+		must(t, err)
+	}
+	for _, h := range holds {
+		receive(t, h.Context().Done())
+	}
 }

@@ -19,7 +19,7 @@ func (c *claim) settle(cause error, then func()) {
 
 func (c *claim) clean(cause error) {
 	if c.heir != nil {
-		c.heir.clean(cause)
+		defer c.heir.clean(cause) // once c is gone, it cannot come any more
 	}
 	logged := false
 	for wait := retryPause; c.lease.ctx.Err() == nil; wait = pause(c.lease.ctx, wait) {
