@@ -50,7 +50,8 @@ type batcher struct {
 	off bool
 
 	mu      sync.Mutex
-	flights int          // on their way
+	flights int          // on their way, of this era
+	era     int          // those of an earlier one took too long, and count no more
 	queue   []*passenger // in the order in which they came
 	limit   int          // how many etcd takes at once
 }
@@ -83,6 +84,7 @@ type passenger struct {
 type flight struct {
 	ctx    context.Context
 	cancel context.CancelFunc
+	era    int
 	all    []*passenger
 	left   int // of all, those that wait for the answer; guarded by batcher.mu
 }
@@ -99,8 +101,9 @@ func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
 	b.mu.Lock()
 	if b.flights < maxFlights {
 		b.flights++
+		era := b.era
 		b.mu.Unlock()
-		defer b.land()
+		defer b.land(era)
 		return b.send(ctx, t)
 	}
 	p := &passenger{txn: t, done: make(chan struct{})}
@@ -131,22 +134,25 @@ func (b *batcher) send(ctx context.Context, t txn) (answer, error) {
 }
 
 // land ends a flight, and begins the next with those who gathered meanwhile.
-func (b *batcher) land() {
+func (b *batcher) land(era int) {
+	var f *flight
 	b.mu.Lock()
-	f := b.board()
-	if f == nil {
-		b.flights--
+	if era == b.era {
+		if f = b.board(); f == nil {
+			b.flights--
+		}
 	}
 	b.mu.Unlock()
 	b.start(f)
 }
 
-// takeOff begins one more flight if p is still in the queue.
+// takeOff waits no longer for those on their way if p is still in the queue.
 func (b *batcher) takeOff(p *passenger) {
 	var f *flight
 	b.mu.Lock()
 	if p.flight == nil {
-		b.flights++
+		b.era++
+		b.flights = 1
 		f = b.board()
 	}
 	b.mu.Unlock()
@@ -159,7 +165,7 @@ func (b *batcher) board() *flight {
 	if len(b.queue) == 0 {
 		return nil
 	}
-	f := new(flight)
+	f := &flight{era: b.era}
 	f.ctx, f.cancel = linger(b.l.ctx, grace)
 	locks := make(map[keyspace.Key]bool, min(len(b.queue), b.limit))
 	bytes := 0
@@ -184,7 +190,7 @@ func (b *batcher) start(f *flight) {
 	fly := func() {
 		b.fly(f.ctx, f.all)
 		f.cancel()
-		b.land()
+		b.land(f.era)
 	}
 	if !b.l.spawn(fly) {
 		fly() // Close does not wait for it

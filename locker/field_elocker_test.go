@@ -198,28 +198,30 @@ func TestCallbacksMayCallTheLocker(t *testing.T) {
 // (ELocker 4)
 func TestACallThatEtcdDoesNotAnswerHoldsUpNoOtherKey(t *testing.T) {
 	t.Parallel()
-	type marked struct{} // calls under a context with it are not answered
-	var stuck atomic.Int64
-	f := &faults{before: func(ctx context.Context, _ call) error {
-		if ctx.Value(marked{}) == nil {
+	const hang = 3 // so many calls are not answered
+	var armed atomic.Bool
+	var stuck, over atomic.Int64
+	f := &faults{before: func(ctx context.Context, c call) error {
+		if !armed.Load() || c.kind != "try" && c.kind != "delete" || stuck.Add(1) > hang {
 			return nil
 		}
-		stuck.Add(1)
 		<-ctx.Done()
+		over.Add(1)
 		return ctx.Err()
 	}}
 	s := etcdtest.Start(t)
 	l := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(s.Prefix(t)))
 	lock(t, l, "held")
 
-	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), marked{}, true))
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	armed.Store(true)
 	ends := []func() error{
 		async(t, func() error { return l.Lock(ctx, "lock", 15) }),
 		async(t, func() error { _, err := l.RunFuncInLock(ctx, "run", 15, func() {}); return err }),
 		async(t, func() error { return l.Unlock(ctx, "held") }),
 	}
-	until(t, "the calls are stuck", func() bool { return stuck.Load() == int64(len(ends)) })
+	until(t, "the calls are stuck", func() bool { return stuck.Load() == hang })
 	for range 3 {
 		lock(t, l, keyName)
 		unlock(t, l, keyName)
@@ -230,8 +232,8 @@ func TestACallThatEtcdDoesNotAnswerHoldsUpNoOtherKey(t *testing.T) {
 	for _, name := range []string{"lock", "run", "held"} {
 		wantErr(t, l.Lock(t.Context(), name, 15), locker.ErrLocked)
 	}
-	if n := stuck.Load(); n != int64(len(ends)) {
-		t.Fatalf("%d calls are stuck, want %d: they gave up too early to show anything", n, len(ends))
+	if n := over.Load(); n > 0 {
+		t.Fatalf("%d calls gave up too early to show anything", n)
 	}
 	cancel()
 	for i, end := range ends {
