@@ -52,7 +52,7 @@ func TestAUserWithReadAndWriteUnderThePrefixNeedsNoOtherPermission(t *testing.T)
 		})
 		return l
 	}
-	a, b := open(locker.WithTTL(2*time.Second)), open()
+	a, b := open(locker.WithTTL(5*time.Second)), open()
 
 	// More than are watched one by one, and held until the leases are renewed.
 	space := keyspace.MustNew[int]("account")

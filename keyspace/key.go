@@ -90,6 +90,16 @@ func (k Key) Path(prefix string) string {
 	return b.String()
 }
 
+// ValuePath returns the etcd key of the value that the lock guards, for whoever
+// keeps one there: the lock's directory without its final slash. It lies in no
+// lock's directory, and is no other key's: every directory, and so every key in
+// one, has a slash after its last segment.
+//
+// The value path of the zero Key is "".
+func (k Key) ValuePath(prefix string) string {
+	return strings.TrimSuffix(k.Path(prefix), "/")
+}
+
 func writeComponents(b *strings.Builder, name string) {
 	for more := true; more; {
 		var segment string

@@ -68,7 +68,7 @@ func (l *Locker) acquire(ctx context.Context, key keyspace.Key, try bool, opts [
 	t, notes := l.hooks.acquireStart(ctx, AcquireStartData{Key: key, Try: try, TTL: r.ttl})
 	ctx = t.last(ctx)
 	who := Owner{Name: l.owner, Since: began, Annotations: notes}
-	c, err := l.enqueue(ctx, key, who, try, r.seconds, func(d BlockedData) { l.hooks.blocked(t, d) })
+	c, err := l.enqueue(ctx, key, who, try, r, func(d BlockedData) { l.hooks.blocked(t, d) })
 	end := AcquireEndData{Key: key, Waited: time.Since(began), Err: err}
 	if err != nil {
 		l.hooks.acquireEnd(t, end)
@@ -102,7 +102,7 @@ func (l *Locker) admit(ctx context.Context, key keyspace.Key, try bool, opts []A
 }
 
 // enqueue gets the lane of key and then the lock.
-func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try bool, seconds int64, blocked func(BlockedData)) (*claim, error) {
+func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try bool, want request, blocked func(BlockedData)) (*claim, error) {
 	behind := func(by Owner, ahead int) {
 		blocked(BlockedData{Key: key, By: by, Local: true, Ahead: ahead})
 	}
@@ -111,12 +111,12 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 	if try {
 		c, err = l.lanes.tryEnter(key, who, behind)
 	} else {
-		c, err = l.lanes.enter(ctx, l.drain, key, who, seconds, behind)
+		c, err = l.lanes.enter(ctx, l.drain, key, who, want, behind)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if c != nil && !c.usable(seconds) {
+	if c != nil && !c.usable(want) {
 		_, err := c.remove(ctx)
 		if err != nil && c.lease.ctx.Err() == nil {
 			return nil, c.abandon(err)
@@ -126,14 +126,17 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 	}
 	for {
 		if c == nil {
-			s, err := l.use(ctx, seconds)
+			s, err := l.use(ctx, want.seconds)
 			if err != nil {
 				l.lanes.leave(key)
 				return nil, err
 			}
-			c = l.newClaim(key, s, who)
+			c = l.newClaim(key, s, who, want)
 		}
 		err = c.obtain(ctx, try, blocked)
+		if err == nil {
+			err = c.fetch(ctx, want.reads)
+		}
 		if err == nil {
 			return c, nil
 		}
@@ -151,6 +154,7 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 		case l.drain.Err() != nil:
 			err = ErrClosed
 		}
+		c.read = nil
 		switch {
 		case !c.sent:
 			c.done()

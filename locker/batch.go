@@ -16,9 +16,10 @@ import (
 	"github.com/phpgao/elock/keyspace"
 )
 
-// A txn is a transaction about one lock.
+// A txn is a transaction about one lock, or a few.
 type txn struct {
 	key       keyspace.Key
+	others    []keyspace.Key
 	cmps      []clientv3.Cmp
 	then, els []clientv3.Op
 }
@@ -39,6 +40,11 @@ func (t txn) size() (n int) {
 		n += len(op.ValueBytes())
 	}
 	return n
+}
+
+// touches reports whether t is about one of these locks.
+func (t txn) touches(locks map[keyspace.Key]bool) bool {
+	return locks[t.key] || slices.ContainsFunc(t.others, func(k keyspace.Key) bool { return locks[k] })
 }
 
 // A batcher sends transactions about different locks together: those that come
@@ -170,11 +176,14 @@ func (b *batcher) board() *flight {
 	locks := make(map[keyspace.Key]bool, min(len(b.queue), b.limit))
 	bytes := 0
 	b.queue = slices.DeleteFunc(b.queue, func(p *passenger) bool {
-		if len(f.all) == b.limit || locks[p.key] || len(f.all) > 0 && bytes+p.size() > maxBytes {
+		if len(f.all) == b.limit || p.touches(locks) || len(f.all) > 0 && bytes+p.size() > maxBytes {
 			return false
 		}
 		bytes += p.size()
 		locks[p.key] = true
+		for _, k := range p.others {
+			locks[k] = true
+		}
 		p.flight = f
 		f.all = append(f.all, p)
 		return true

@@ -35,6 +35,8 @@ type claim struct {
 	place place
 	heir  *claim // perhaps in etcd instead of c
 
+	reads   []string  // what joining the queue also reads
+	read    *read     // what it read, if that was with the grant or later
 	granted time.Time // when it was first in the queue; zero before
 	grants  Token     // how many held the lock under it before
 	kept    *keeping  // what keeps it while nobody here holds it; nil if nothing ever did
@@ -55,8 +57,8 @@ const nearby = 8
 var errDisplaced = errors.New("locker: queue entry was deleted")
 
 // newClaim returns a claim that is not in etcd yet.
-func (l *Locker) newClaim(key keyspace.Key, s *lease, who Owner) *claim {
-	c := &claim{l: l, key: key, lease: s, dir: key.Path(l.prefix), rec: record{
+func (l *Locker) newClaim(key keyspace.Key, s *lease, who Owner, want request) *claim {
+	c := &claim{l: l, key: key, lease: s, dir: key.Path(l.prefix), reads: want.reads, rec: record{
 		Version:     recordVersion,
 		Owner:       who.Name,
 		Mode:        exclusive,
@@ -88,6 +90,7 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 		err = c.enter(write, try)
 	}
 	for err == nil && !c.first() {
+		c.read = nil
 		ahead := c.place.nearest()
 		if ahead == nil {
 			err = c.look(ctx)
@@ -190,16 +193,18 @@ var errStale = errors.New("locker: stale queue entry")
 // join is what puts c in the queue and reads those ahead. It requires that its
 // name is free.
 func (c *claim) join() []clientv3.Op {
-	return []clientv3.Op{
+	return append([]clientv3.Op{
 		clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id)),
 		clientv3.OpGet(c.dir, clientv3.WithPrefix(), clientv3.WithLimit(1+nearby), // itself, too
 			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)),
-	}
+	}, gets(c.reads)...)
 }
 
-// joined notes that c came into the queue at rev.
-func (c *claim) joined(rev int64, queue *pb.RangeResponse) {
+// joined notes that c came into the queue at rev, as the answers to join say.
+func (c *claim) joined(rev int64, answers []*pb.ResponseOp) {
+	queue := answers[1].GetResponseRange()
 	c.rev, c.sent = rev, true
+	c.read = readOf(rev, c.reads, answers[2:])
 	c.place = placeOf(rev, queue.Kvs[1:], queue.Count > int64(len(queue.Kvs)))
 	if !c.place.complete {
 		c.place.n = int(queue.Count) - 1
@@ -228,7 +233,7 @@ func (c *claim) put(ctx context.Context) error {
 	if !a.succeeded {
 		return c.clear(ctx, a.kvs(0)[0])
 	}
-	c.joined(a.rev, a.responses[1].GetResponseRange())
+	c.joined(a.rev, a.responses)
 	return nil
 }
 
@@ -236,7 +241,7 @@ func (c *claim) putIfFree(ctx context.Context) error {
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
 		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(c.dir).WithPrefix(), "=", clientv3.NoLease)},
-		then: []clientv3.Op{clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id))},
+		then: append([]clientv3.Op{clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id))}, gets(c.reads)...),
 		els:  []clientv3.Op{clientv3.OpGet(c.dir, clientv3.WithFirstCreate()...)},
 	})
 	if err != nil {
@@ -245,6 +250,7 @@ func (c *claim) putIfFree(ctx context.Context) error {
 	if a.succeeded {
 		c.rev = a.rev
 		c.place = place{rev: a.rev, complete: true}
+		c.read = readOf(a.rev, c.reads, a.responses[1:])
 		return nil
 	}
 	queue := a.responses[0].GetResponseRange()
@@ -331,10 +337,7 @@ func (c *claim) requeue(ctx context.Context, ended func()) (bool, error) {
 	if next == nil || c.lease.waits.Err() != nil {
 		return false, nil
 	}
-	heir := c.l.newClaim(c.key, c.lease, next.who)
-	if heir.name == c.name {
-		heir.name += "-1" // a transaction may not delete a key and put it
-	}
+	heir := c.heirFor(next)
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
 		cmps: []clientv3.Cmp{created(c.name, c.rev), created(heir.name, 0)},
@@ -347,22 +350,36 @@ func (c *claim) requeue(ctx context.Context, ended func()) (bool, error) {
 	if !a.succeeded {
 		return false, nil
 	}
-	heir.joined(a.rev, a.responses[2].GetResponseRange())
+	c.replaced(heir, next, a.rev, a.responses[1:], ended)
+	return true, nil
+}
+
+// heirFor returns a claim for next that can take c's place in one transaction.
+func (c *claim) heirFor(next *turn) *claim {
+	heir := c.l.newClaim(c.key, c.lease, next.who, next.want)
+	if heir.name == c.name {
+		heir.name += "-1" // a transaction may not delete a key and put it
+	}
+	return heir
+}
+
+// replaced passes the lane to next with heir, which joined the queue at rev.
+func (c *claim) replaced(heir *claim, next *turn, rev int64, answers []*pb.ResponseOp, ended func()) {
+	heir.joined(rev, answers)
 	c.kept.stop()
 	ended()
 	if !c.l.lanes.hand(heir, next) {
 		heir.settle(errUnwanted, func() {})
 	}
-	return true, nil
 }
 
 // errUnwanted says that a waiter gave up.
 var errUnwanted = errors.New("locker: nobody waits any more")
 
-// usable reports whether c, which came with the lane, is a good claim for a
-// hold with that TTL.
-func (c *claim) usable(seconds int64) bool {
-	return c.lease.seconds == seconds && c.lease.waits.Err() == nil && c.lease.remaining() > 0 && c.kept.usable()
+// usable reports whether c, which came with the lane, is a good claim for what
+// is wanted.
+func (c *claim) usable(want request) bool {
+	return c.lease.seconds == want.seconds && c.lease.waits.Err() == nil && c.lease.remaining() > 0 && c.kept.usable()
 }
 
 // remove deletes c's entry and no other, and reports whether it was there.
@@ -391,12 +408,13 @@ func (c *claim) drop() {
 // deleteRevision deletes the key with that create revision and no other, and
 // reports whether it was there.
 func (l *Locker) deleteRevision(ctx context.Context, key keyspace.Key, name string, rev int64) (bool, error) {
-	a, err := l.batch.commit(ctx, txn{
-		key:  key,
-		cmps: []clientv3.Cmp{created(name, rev)},
-		then: []clientv3.Op{clientv3.OpDelete(name)},
-	})
+	a, err := l.batch.commit(ctx, removal(key, name, rev))
 	return a.succeeded, err
+}
+
+// removal deletes the key with that create revision and no other.
+func removal(key keyspace.Key, name string, rev int64) txn {
+	return txn{key: key, cmps: []clientv3.Cmp{created(name, rev)}, then: []clientv3.Op{clientv3.OpDelete(name)}}
 }
 
 // created compares the create revision of a key, which is 0 where there is none.

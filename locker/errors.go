@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
@@ -29,6 +30,9 @@ var (
 	// that Close waits, under a context that allowed for more. It matches
 	// context.DeadlineExceeded too.
 	ErrUnavailable = fmt.Errorf("locker: etcd did not answer in time: %w", context.DeadlineExceeded)
+	// ErrOutcomeUnknown says that etcd did not answer in time whether it
+	// carried out a Commit.
+	ErrOutcomeUnknown = errors.New("locker: outcome of the commit is unknown")
 	// ErrDeadlock says that the context passed to Acquire already holds the
 	// lock, so that waiting for it would never end.
 	ErrDeadlock = errors.New("locker: lock is already held by this context")
@@ -111,7 +115,7 @@ var errZeroKey = fmt.Errorf("%w: zero Key", keyspace.ErrInvalid)
 // its own answer or because it was not sent. After any other error the request may have been, or may yet be,
 // carried out.
 func refused(err error) bool {
-	if errors.Is(err, errUnsent) {
+	if errors.Is(err, errUnsent) || err != nil && strings.Contains(err.Error(), "trying to send message larger than max") {
 		return true
 	}
 	var e rpctypes.EtcdError

@@ -1,6 +1,10 @@
 package locker
 
-import "time"
+import (
+	"time"
+
+	"github.com/phpgao/elock/keyspace"
+)
 
 // SetClocks makes l read wall as its wall clock; the monotonic clock stays.
 func SetClocks(l *Locker, wall func() time.Time) {
@@ -11,4 +15,15 @@ func SetClocks(l *Locker, wall func() time.Time) {
 		i.wall = time.Duration(wall().UnixNano())
 		return i
 	}
+}
+
+// Waiting returns how many callers wait for k within l's process.
+func Waiting(l *Locker, k keyspace.Key) int {
+	p := l.lanes.part(k)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if lane := p.m[k]; lane != nil {
+		return lane.waiters.Len()
+	}
+	return 0
 }

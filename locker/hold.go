@@ -19,12 +19,14 @@ type Hold struct {
 	token   Token
 	maxHeld time.Duration // 0: without limit
 	since   time.Time
+	read    *read           // as Reading says
 	watched bool            // by the sentry
 	outer   *Hold           // the hold under whose context this one was acquired
 	caller  context.Context // of the acquire, with what hooks added
 	trail   trail           // what the hooks' HoldStart returned
 
 	mu      sync.Mutex
+	group   *group          // those that end with it; nil if there are no others
 	ctx     context.Context // made when it is asked for
 	cancel  context.CancelCauseFunc
 	fenced  bool          // Fence was called
@@ -45,7 +47,8 @@ func HoldFrom(ctx context.Context) (*Hold, bool) {
 }
 
 func newHold(hs hooks, ctx context.Context, c *claim, maxHeld, waited time.Duration) *Hold {
-	h := &Hold{claim: c, token: c.token(), maxHeld: maxHeld, since: time.Now()}
+	h := &Hold{claim: c, token: c.token(), maxHeld: maxHeld, since: time.Now(), read: c.read}
+	c.read = nil
 	h.outer, _ = HoldFrom(ctx)
 	h.trail = hs.holdStart(ctx, HoldStartData{Key: c.key, Token: h.token, Waited: waited})
 	h.caller = h.trail.last(ctx)
@@ -57,8 +60,10 @@ func newHold(hs hooks, ctx context.Context, c *claim, maxHeld, waited time.Durat
 func (l *Locker) heldBy(ctx context.Context, key keyspace.Key) bool {
 	h, _ := HoldFrom(ctx)
 	for ; h != nil; h = h.outer {
-		if h.claim.key == key && h.claim.l.root == l.root && h.claim.l.client == l.client && h.Err() == nil {
-			return true
+		for _, m := range h.members() {
+			if m.claim.key == key && m.claim.l.root == l.root && m.claim.l.client == l.client && m.Err() == nil {
+				return true
+			}
 		}
 	}
 	return false
@@ -118,8 +123,16 @@ func (h *Hold) Remaining() time.Duration {
 // (If somebody overwrites the key by hand, without its lease, the lock is lost
 // and yet the key stays for a moment.) For that, the release of a hold whose
 // Fence was called goes to etcd, and is not handed off or kept. Once the hold
-// has ended, Fence returns a comparison that never holds.
+// has ended, Fence returns a comparison that never holds. So it does for several
+// locks of one AcquireAll, which need Fences.
 func (h *Hold) Fence() clientv3.Cmp {
+	if len(h.members()) > 1 {
+		return created(h.claim.name, -1)
+	}
+	return h.fence()
+}
+
+func (h *Hold) fence() clientv3.Cmp {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.cause != nil {
@@ -150,22 +163,33 @@ func (h *Hold) Release(ctx context.Context) error {
 
 func (h *Hold) release(ctx context.Context) error {
 	if h.end(ErrReleased) {
-		return h.free(ctx)
-	}
-	if cause := h.ending(); !errors.Is(cause, ErrReleased) {
-		return cause
+		return h.each(func(m *Hold) error { return m.freeIfReleased(ctx) })
 	}
 	wait, cancel := detached(ctx)
 	defer cancel()
-	select {
-	case <-h.freed():
-		if cause := h.ending(); !errors.Is(cause, ErrReleased) {
+	return h.each(func(m *Hold) error {
+		if cause := m.ending(); !errors.Is(cause, ErrReleased) {
 			return cause
 		}
-		return nil
-	case <-wait.Done():
-		return unconfirmed(silence(ctx, wait, nil))
+		select {
+		case <-m.freed():
+			if cause := m.ending(); !errors.Is(cause, ErrReleased) {
+				return cause
+			}
+			return nil
+		case <-wait.Done():
+			return unconfirmed(silence(ctx, wait, nil))
+		}
+	})
+}
+
+// freeIfReleased frees the lock unless the hold ended earlier for another
+// reason, which it returns.
+func (h *Hold) freeIfReleased(ctx context.Context) error {
+	if cause := h.ending(); cause != ErrReleased {
+		return cause
 	}
+	return h.free(ctx)
 }
 
 // ending returns why the hold ended, nil while it is held.
@@ -206,16 +230,26 @@ func (h *Hold) free(caller context.Context) error {
 		h.settle()
 		return nil
 	}
-	var deleted bool
-	if err == nil {
-		deleted, err = c.remove(ctx)
+	if err != nil {
+		return h.unfreed(silence(caller, ctx, err))
 	}
+	return h.vacate(caller, ctx)
+}
+
+// unfreed leaves it to the background to free the lock.
+func (h *Hold) unfreed(err error) error {
+	h.ended()
+	h.claim.settle(err, h.settle)
+	return unconfirmed(err)
+}
+
+// vacate removes the entry of a hold that has ended.
+func (h *Hold) vacate(caller, ctx context.Context) error {
+	c := h.claim
+	deleted, err := c.remove(ctx)
 	switch {
 	case err != nil:
-		err = silence(caller, ctx, err)
-		h.ended()
-		c.settle(err, h.settle)
-		return unconfirmed(err)
+		return h.unfreed(silence(caller, ctx, err))
 	case !deleted && !c.l.closed.Load():
 		why := c.history(ctx)
 		if why == KeyDeleted && c.lease.expired(ctx) && !c.l.closed.Load() { // Close revokes it
@@ -282,6 +316,16 @@ func unconfirmed(err error) error { return fmt.Errorf("not confirmed, trying on:
 // end ends the hold and reports whether this call did: then the caller must
 // call ended, and see to the claim.
 func (h *Hold) end(cause error) bool {
+	h.mu.Lock()
+	g := h.group
+	h.mu.Unlock()
+	if g != nil {
+		return g.end(h, cause)
+	}
+	return h.endAlone(cause)
+}
+
+func (h *Hold) endAlone(cause error) bool {
 	h.mu.Lock()
 	first := h.cause == nil
 	if first {

@@ -65,7 +65,9 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 	}
 	if c.err != nil {
 		err := &Error{Op: "new", Err: c.err}
-		return &Locker{err: err}, err
+		ctx, cancel := context.WithCancelCause(context.Background())
+		cancel(err)
+		return &Locker{err: err, ctx: ctx}, err
 	}
 	l := &Locker{
 		config:    c,
@@ -193,3 +195,13 @@ func (l *Locker) Close() error {
 	}
 	return nil
 }
+
+// Client returns the client that the Locker was made with.
+func (l *Locker) Client() *clientv3.Client { return l.client }
+
+// Prefix returns what WithPrefix said, or its default.
+func (l *Locker) Prefix() string { return l.prefix }
+
+// Context returns a context that is done when the Locker is closed, with the
+// cause ErrClosed, or at once, with the error of New.
+func (l *Locker) Context() context.Context { return l.ctx }

@@ -236,8 +236,9 @@ type request struct {
 	ttl     time.Duration
 	seconds int64 // ttl as it goes to etcd
 	maxHeld time.Duration
-	tenant  bool  // of the classic Lock
-	err     error // the first bad option
+	reads   []string // keys of Reading
+	tenant  bool     // of the classic Lock
+	err     error    // the first bad option
 }
 
 // TTL is WithTTL for one acquire. Locks with the same TTL share a lease.

@@ -33,10 +33,10 @@ type lane struct {
 
 // A turn is a goroutine that waits for a lane.
 type turn struct {
-	who     Owner
-	seconds int64         // the TTL it asks for
-	mine    chan struct{} // closed when the lane has passed to this turn
-	claim   *claim        // what came with it, or nil
+	who   Owner
+	want  request
+	mine  chan struct{} // closed when the lane has passed to this turn
+	claim *claim        // what came with it, or nil
 }
 
 func (q *lanes) part(key keyspace.Key) *lanesPart {
@@ -84,7 +84,7 @@ func (q *lanes) take(p *lanesPart, key keyspace.Key, who Owner) (kept *claim, ok
 // blocked is called once if it has to wait, with the owner directly ahead and
 // the number of those ahead. On failure the lane is as if enter had not been
 // called.
-func (q *lanes) enter(ctx, stop context.Context, key keyspace.Key, who Owner, seconds int64, blocked func(Owner, int)) (*claim, error) {
+func (q *lanes) enter(ctx, stop context.Context, key keyspace.Key, who Owner, want request, blocked func(Owner, int)) (*claim, error) {
 	p := q.part(key)
 	p.mu.Lock()
 	if c, ok := q.take(p, key, who); ok {
@@ -96,7 +96,7 @@ func (q *lanes) enter(ctx, stop context.Context, key keyspace.Key, who Owner, se
 	if last := l.waiters.Back(); last != nil {
 		ahead = last.Value.(*turn).who
 	}
-	t := &turn{who: who, seconds: seconds, mine: make(chan struct{})}
+	t := &turn{who: who, want: want, mine: make(chan struct{})}
 	e := l.waiters.PushBack(t)
 	p.mu.Unlock()
 
@@ -165,7 +165,7 @@ func (q *lanes) next(c *claim) *turn {
 	p := q.part(c.key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e := p.m[c.key].waiters.Front(); e != nil && e.Value.(*turn).seconds == c.lease.seconds {
+	if e := p.m[c.key].waiters.Front(); e != nil && e.Value.(*turn).want.seconds == c.lease.seconds {
 		return e.Value.(*turn)
 	}
 	return nil

@@ -242,18 +242,28 @@ func (s *lease) expired(ctx context.Context) bool {
 
 // history finds out how the entry of c was deleted in the past.
 func (c *claim) history(ctx context.Context) Reason {
-	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), grace)
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	if ev, err := c.deletion(ctx); err == nil && evicted(ev) {
+		return Evicted
+	}
+	return KeyDeleted
+}
+
+// deletion returns the event with which c's entry went. It waits for it.
+func (c *claim) deletion(ctx context.Context) (*clientv3.Event, error) {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	past := c.l.watcher.Watch(ctx, c.name, clientv3.WithRev(c.rev+1), clientv3.WithFilterPut(), clientv3.WithPrevKV())
 	for resp := range past {
-		if len(resp.Events) > 0 && evicted(resp.Events[0]) {
-			return Evicted
+		if err := resp.Err(); err != nil {
+			return nil, err
 		}
-		if len(resp.Events) > 0 || resp.Err() != nil {
-			break
+		if len(resp.Events) > 0 {
+			return resp.Events[0], nil
 		}
 	}
-	return KeyDeleted
+	return nil, ErrUnavailable
 }
 
 // evicted reports whether it was Evict that deleted a key: the last value says.

@@ -1,0 +1,230 @@
+package locker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Commit carries out ops and releases the lock in one transaction of etcd,
+// which requires that the lock is still held, and every one of cmps. It reports
+// whether ops were carried out. If they were not, nothing is written. The hold
+// ends in any case.
+//
+// Commit works under a context that is done already, and waits for etcd's
+// answer until half a second after the end of ctx. If an answer is lost, it
+// finds out what became of the transaction, for as long as the lease lives; only
+// if etcd stays silent is the error ErrOutcomeUnknown. Every other error says
+// that nothing was written, and why: the reason for which the hold ended
+// earlier, or etcd's own error. A lock that could not be freed yet is no error:
+// that is tried on in the background, as by Release.
+func (h *Hold) Commit(ctx context.Context, cmps []clientv3.Cmp, ops ...clientv3.Op) (bool, error) {
+	done, err := h.commit(ctx, cmps, ops)
+	if err != nil {
+		return false, &Error{Op: "commit", Key: h.Key().String(), Err: err}
+	}
+	return done, nil
+}
+
+func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) (bool, error) {
+	if err := h.Err(); err != nil { // by the clocks
+		return false, err
+	}
+	if !h.end(ErrReleased) {
+		return false, h.ending()
+	}
+	ctx, cancel := detached(caller)
+	defer cancel()
+	p := h.part(ops)
+	t := txn{key: h.Key(), cmps: slices.Concat(p.cmps, cmps), then: slices.Concat(ops, p.ops)}
+	for _, m := range h.members()[1:] {
+		t.others = append(t.others, m.Key())
+	}
+	send := h.claim.l.batch.commit
+	if !h.concern(cmps, ops) {
+		send = h.claim.l.batch.send // in a batch, comparisons do not see what the others write
+	}
+	a, err := send(ctx, t)
+	switch {
+	case err == nil && a.succeeded:
+		p.carriedOut(caller, a.rev, a.responses[len(ops):])
+		return true, nil
+	case err == nil:
+		err = h.each(func(m *Hold) error { return m.vacate(caller, ctx) })
+		if errors.Is(err, ErrLost) {
+			return false, err
+		}
+		return false, nil
+	case refused(err):
+		_ = h.each(func(m *Hold) error { return m.freeIfReleased(caller) }) // err says more
+		return false, err
+	}
+	err = silence(caller, ctx, err)
+	done, known := p.resolve(caller, ops)
+	for _, m := range h.members() {
+		m.ended()
+		m.claim.settle(err, m.settle)
+	}
+	switch {
+	case !known:
+		return false, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+	case !done:
+		return false, err
+	}
+	return true, nil
+}
+
+// concern reports whether a transaction is about nothing but the values that
+// the locks guard.
+func (h *Hold) concern(cmps []clientv3.Cmp, ops []clientv3.Op) bool {
+	var values []string
+	for _, m := range h.members() {
+		values = append(values, m.Key().ValuePath(m.claim.l.prefix))
+	}
+	own := func(key, end []byte) bool { return len(end) == 0 && slices.Contains(values, string(key)) }
+	return !slices.ContainsFunc(cmps, func(c clientv3.Cmp) bool { return !own(c.KeyBytes(), c.GetCompare().GetRangeEnd()) }) &&
+		!slices.ContainsFunc(ops, func(o clientv3.Op) bool { return o.IsTxn() || !own(o.KeyBytes(), o.RangeBytes()) })
+}
+
+// A parting is how the entries of a hold leave the queue with a transaction of
+// its owner, if they do.
+type parting struct {
+	h     *Hold
+	cmps  []clientv3.Cmp // that the lock is held
+	ops   []clientv3.Op  // what they do
+	stays bool           // the entry does not leave: the lock passes on in this process
+	next  *turn          // who gets the lock then, or may get heir's; perhaps nil
+	heir  *claim         // joins the queue where the entry leaves it, for next
+}
+
+func (h *Hold) part(ops []clientv3.Op) parting {
+	c := h.claim
+	p := parting{h: h}
+	for _, m := range h.members() {
+		p.cmps = append(p.cmps, created(m.claim.name, m.claim.rev))
+		p.ops = append(p.ops, clientv3.OpDelete(m.claim.name))
+	}
+	if len(p.ops) > 1 {
+		return p
+	}
+	p.next = c.l.lanes.next(c)
+	switch {
+	case h.mayStay(p.next, ops):
+		p.stays, p.ops = true, nil
+		if p.next != nil {
+			p.ops = gets(p.next.want.reads)
+		}
+	case p.next != nil && c.lease.waits.Err() == nil:
+		p.heir = c.heirFor(p.next)
+		p.cmps = append(p.cmps, created(p.heir.name, 0))
+		p.ops = append(p.ops, p.heir.join()...)
+	}
+	return p
+}
+
+// mayStay reports whether the lock may pass on without a release in etcd. For
+// that, a put must be able to tell later what became of the transaction.
+func (h *Hold) mayStay(next *turn, ops []clientv3.Op) bool {
+	c := h.claim
+	put := slices.IndexFunc(ops, clientv3.Op.IsPut)
+	if h.read == nil || put < 0 || len(ops[put].ValueBytes()) == 0 || !h.mayPass() || !c.passable() {
+		return false
+	}
+	if next == nil {
+		return c.kept != nil || c.l.retain > 0
+	}
+	return time.Since(c.granted) < c.l.handoff
+}
+
+// carriedOut sees to the lock after the transaction, with the answers to p.ops.
+func (p parting) carriedOut(caller context.Context, rev int64, answers []*pb.ResponseOp) {
+	h, c := p.h, p.h.claim
+	switch {
+	case p.stays:
+		if p.next != nil {
+			c.read = readOf(rev, p.next.want.reads, answers)
+		}
+		_ = h.free(caller) // tried on in the background
+	case p.heir != nil:
+		c.replaced(p.heir, p.next, rev, answers[1:], h.ended)
+		h.settle()
+	default:
+		for _, m := range h.members() {
+			m.ended()
+			m.claim.done()
+			m.settle()
+		}
+	}
+}
+
+// resolve finds out whether a transaction whose answer is lost was carried out.
+// It first removes the hold's entry, if it is still there: after that it cannot
+// be carried out any more.
+func (p parting) resolve(caller context.Context, ops []clientv3.Op) (done, known bool) {
+	c := p.h.claim
+	c.heir = p.heir
+	ctx, cancel := linger(caller, grace)
+	defer cancel()
+	ctx, stop := either(ctx, c.lease.ctx)
+	defer stop()
+	for wait := retryPause; ctx.Err() == nil; wait = pause(ctx, wait) {
+		try, cancel := context.WithTimeout(ctx, patience)
+		done, err := p.outcome(try, ops)
+		cancel()
+		switch {
+		case err == nil:
+			return done, true
+		case errors.Is(err, rpctypes.ErrCompacted):
+			return false, false
+		}
+	}
+	return false, false
+}
+
+func (p parting) outcome(ctx context.Context, ops []clientv3.Op) (bool, error) {
+	c := p.h.claim
+	a, err := c.l.batch.commit(ctx, removal(c.key, c.name, c.rev))
+	if err != nil {
+		return false, err
+	}
+	end := a.rev // at which the entry was gone
+	if !a.succeeded {
+		ev, err := c.deletion(ctx)
+		if err != nil {
+			return false, err
+		}
+		end = ev.Kv.ModRevision
+	} else if !p.stays {
+		return false, nil
+	}
+	at := func(key []byte, rev int64) (*mvccpb.KeyValue, error) {
+		resp, err := c.l.kv.Get(ctx, string(key), clientv3.WithRev(rev))
+		if err != nil || len(resp.Kvs) == 0 {
+			return nil, err
+		}
+		return resp.Kvs[0], nil
+	}
+	for _, op := range ops {
+		kv, err := at(op.KeyBytes(), end)
+		switch {
+		case err != nil:
+			return false, err
+		case op.IsPut():
+			return kv != nil && (kv.ModRevision == end || p.stays &&
+				kv.ModRevision > p.h.read.rev && bytes.Equal(kv.Value, op.ValueBytes())), nil
+		case op.IsDelete() && kv == nil:
+			if before, err := at(op.KeyBytes(), end-1); err != nil || before != nil {
+				return err == nil, err
+			}
+		}
+	}
+	return false, nil
+}
