@@ -12,10 +12,23 @@ import (
 // state of its own: guards are cheap to make, and several for one key share
 // the lock. Its methods may be called from several goroutines.
 type Guard[T any] struct {
-	locker *locker.Locker
-	key    keyspace.Key
-	opts   []locker.AcquireOption
-	err    error // what is wrong with it: every call returns it
+	locker   *locker.Locker
+	key      keyspace.Key
+	opts     []locker.AcquireOption
+	resource resource[T] // where the value is kept; nil: not by the guard
+	err      error       // what is wrong with it: every call returns it
+}
+
+// A resource is where a guarded value is kept.
+type resource[T any] interface {
+	// look reads the value without the lock.
+	look(ctx context.Context, opts []GetOption) (T, error)
+	// loading is what an acquire must do for a load.
+	loading() []locker.AcquireOption
+	// load reads the value under h.
+	load(ctx context.Context, h *locker.Hold) (T, error)
+	// store writes the value under h, and may end h.
+	store(ctx context.Context, h *locker.Hold, value T) error
 }
 
 // A Func is what runs while the lock is held. ctx has the caller's values and
@@ -36,18 +49,52 @@ func Acquiring[T any](opts ...locker.AcquireOption) Option[T] {
 // locker.ErrInvalidOption or keyspace.ErrInvalid.
 func New[T any](l *locker.Locker, key keyspace.Key, opts ...Option[T]) *Guard[T] {
 	g := &Guard[T]{locker: l, key: key}
+	if l == nil {
+		g.fail(invalid("nil Locker"))
+	}
+	if key.IsZero() {
+		g.fail(fmt.Errorf("%w: zero Key", keyspace.ErrInvalid))
+	}
 	for _, o := range opts {
 		if o == nil {
-			g.err = fmt.Errorf("%w: nil guard.Option", locker.ErrInvalidOption)
+			g.fail(invalid("nil guard.Option"))
 			continue
 		}
 		o(g)
 	}
-	if l == nil {
-		g.err = fmt.Errorf("%w: nil Locker", locker.ErrInvalidOption)
-	}
 	return g
 }
+
+func (g *Guard[T]) fail(err error) {
+	if g.err == nil {
+		g.err = err
+	}
+}
+
+func (g *Guard[T]) keep(r resource[T]) {
+	if g.resource != nil {
+		g.fail(invalid("more than one resource"))
+	}
+	g.resource = r
+}
+
+// check returns why the guard's resource cannot be used, if so.
+func (g *Guard[T]) check(ctx context.Context) error {
+	switch {
+	case g.err != nil:
+		return g.err
+	case g.resource == nil:
+		return ErrNoResource
+	case g.locker.Context().Err() != nil:
+		return context.Cause(g.locker.Context())
+	case ctx.Err() != nil:
+		return ctxError(ctx)
+	}
+	return nil
+}
+
+// named returns err as that of an operation on the guard.
+func (g *Guard[T]) named(op string, err error) error { return named(op, g.key.String(), err) }
 
 // Key returns the lock's key.
 func (g *Guard[T]) Key() keyspace.Key { return g.key }
@@ -75,10 +122,10 @@ type acquire func(*locker.Locker, context.Context, keyspace.Key, ...locker.Acqui
 func (g *Guard[T]) run(ctx context.Context, fn Func[T], acquire acquire) (value T, err error) {
 	err = g.err
 	if err == nil && fn == nil {
-		err = fmt.Errorf("%w: nil function", locker.ErrInvalidOption)
+		err = invalid("nil function")
 	}
 	if err != nil {
-		return value, &locker.Error{Op: "run", Key: g.key.String(), Err: err}
+		return value, g.named("run", err)
 	}
 	h, err := acquire(g.locker, ctx, g.key, g.opts...)
 	if err != nil {

@@ -1,0 +1,80 @@
+package guard
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/json"
+)
+
+// A Codec turns a value into the bytes that are kept in etcd, and back. Its
+// methods may be called from several goroutines.
+type Codec[T any] interface {
+	Marshal(value T) ([]byte, error)
+	Unmarshal(data []byte) (T, error)
+}
+
+// JSON returns the codec of encoding/json.
+func JSON[T any]() Codec[T] { return jsonCodec[T]{} }
+
+type jsonCodec[T any] struct{}
+
+func (jsonCodec[T]) Marshal(value T) ([]byte, error) { return json.Marshal(value) }
+
+func (jsonCodec[T]) Unmarshal(data []byte) (value T, err error) {
+	err = json.Unmarshal(data, &value)
+	return value, err
+}
+
+// Binary returns the codec of a type that marshals itself to bytes, such as
+// time.Time: Binary[time.Time]().
+func Binary[T any, P interface {
+	*T
+	encoding.BinaryMarshaler
+	encoding.BinaryUnmarshaler
+}]() Codec[T] {
+	return binaryCodec[T, P]{}
+}
+
+type binaryCodec[T any, P interface {
+	*T
+	encoding.BinaryMarshaler
+	encoding.BinaryUnmarshaler
+}] struct{}
+
+func (binaryCodec[T, P]) Marshal(value T) ([]byte, error) { return P(&value).MarshalBinary() }
+
+func (binaryCodec[T, P]) Unmarshal(data []byte) (value T, err error) {
+	err = P(&value).UnmarshalBinary(data)
+	return value, err
+}
+
+// Text returns the codec of a type that marshals itself to text, such as
+// netip.Addr: Text[netip.Addr]().
+func Text[T any, P interface {
+	*T
+	encoding.TextMarshaler
+	encoding.TextUnmarshaler
+}]() Codec[T] {
+	return textCodec[T, P]{}
+}
+
+type textCodec[T any, P interface {
+	*T
+	encoding.TextMarshaler
+	encoding.TextUnmarshaler
+}] struct{}
+
+func (textCodec[T, P]) Marshal(value T) ([]byte, error) { return P(&value).MarshalText() }
+
+func (textCodec[T, P]) Unmarshal(data []byte) (value T, err error) {
+	err = P(&value).UnmarshalText(data)
+	return value, err
+}
+
+// Bytes returns the codec that keeps bytes, or a string, as they are.
+func Bytes[T ~[]byte | ~string]() Codec[T] { return bytesCodec[T]{} }
+
+type bytesCodec[T ~[]byte | ~string] struct{}
+
+func (bytesCodec[T]) Marshal(value T) ([]byte, error)  { return []byte(value), nil }
+func (bytesCodec[T]) Unmarshal(data []byte) (T, error) { return T(bytes.Clone(data)), nil }

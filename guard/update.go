@@ -1,0 +1,99 @@
+package guard
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/phpgao/elock/locker"
+)
+
+// Update waits until the lock is held, calls fn with the value, stores what fn
+// returns, and returns that. A value that was never stored is the zero T. fn
+// runs as a Func of Run does, and locker.HoldFrom gives it the hold.
+//
+// A Stored value is read together with the acquire, and committed together with
+// the release, in one transaction of etcd that requires that the lock is still
+// held and that the value is the one that fn was given. If not, the error is
+// ErrFenced and nothing is stored; Update may be called again. Every Update that
+// succeeds is a commit of its own, even of an equal value.
+//
+// If fn fails, panics, or calls runtime.Goexit, or if ctx is done when it
+// returns, nothing is stored. The error of fn comes back as it is, together
+// with the reason if the lock was lost meanwhile. A value that does not encode
+// is ErrEncode, one that etcd does not take ErrTooLarge; if what is stored does
+// not decode, fn is not called, and the error is ErrDecode. In all these cases
+// the value in etcd stays what it was, and the lock is released.
+//
+// A lost answer to the commit is looked up. Only if etcd stays unreachable the
+// error is locker.ErrOutcomeUnknown: the value may be stored, or not, and never
+// twice.
+//
+// A bound value is loaded and stored by its Resource, whose errors come back.
+// If the lock was lost while Store ran, the error matches locker.ErrLost though
+// the value may be stored.
+//
+// After every error the value returned is the zero T.
+func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur T) (T, error)) (T, error) {
+	var next T
+	err := g.withLoaded(ctx, opUpdate, fn == nil, func(inner context.Context, h *locker.Hold, cur T) (err error) {
+		if next, err = fn(inner, cur); err != nil {
+			return theirs{err}
+		}
+		if err := mayStore(ctx, h); err != nil {
+			return err
+		}
+		return g.resource.store(ctx, h, next)
+	})
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return next, nil
+}
+
+// View waits until the lock is held and calls fn with the value, which nobody
+// who uses the lock changes before fn returns. It is for values that are bound,
+// and for work that goes with a value; to only see a Stored value, Get is
+// enough. Errors are as in Update.
+func (g *Guard[T]) View(ctx context.Context, fn func(ctx context.Context, cur T) error) error {
+	return g.withLoaded(ctx, "view", fn == nil, func(inner context.Context, _ *locker.Hold, cur T) error {
+		if err := fn(inner, cur); err != nil {
+			return theirs{err}
+		}
+		return nil
+	})
+}
+
+// withLoaded runs fn under the lock with the value.
+func (g *Guard[T]) withLoaded(ctx context.Context, op string, noFunc bool, fn func(ctx context.Context, h *locker.Hold, cur T) error) error {
+	err := g.check(ctx)
+	if err == nil && noFunc {
+		err = invalid("nil function")
+	}
+	if err != nil {
+		return g.named(op, err)
+	}
+	h, err := g.locker.Acquire(ctx, g.key, slices.Concat(g.opts, g.resource.loading())...)
+	if err != nil {
+		return err
+	}
+	return g.named(op, h.Run(func(ctx context.Context, h *locker.Hold) error {
+		cur, err := g.resource.load(ctx, h)
+		if err != nil {
+			return err
+		}
+		return fn(ctx, h, cur)
+	}))
+}
+
+// mayStore returns why a value must not be stored under h, if so.
+func mayStore(ctx context.Context, h *locker.Hold) error {
+	if err := h.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrFenced, err)
+	}
+	if ctx.Err() != nil {
+		return ctxError(ctx)
+	}
+	return nil
+}

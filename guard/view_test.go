@@ -1,0 +1,71 @@
+package guard_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/phpgao/elock/guard"
+	"github.com/phpgao/elock/locker"
+)
+
+func TestAViewShowsTheValueUnderItsLock(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	a, b := s.locker(t), s.locker(t)
+	s.put(t, "7")
+	for name, g := range map[string]*guard.Guard[int]{
+		"stored": counter(a),
+		"bound":  guard.New(a, key, guard.Bind[int](&shelf{value: 7})),
+	} {
+		ran := false
+		err := g.View(t.Context(), func(ctx context.Context, cur int) error {
+			ran = true
+			if cur != 7 {
+				t.Errorf("%s: got %d", name, cur)
+			}
+			if h, ok := locker.HoldFrom(ctx); !ok || h.Key() != key {
+				t.Errorf("%s: the function has hold %v", name, h)
+			}
+			wantLocked(t, b)
+			return nil
+		})
+		wantErr(t, err, nil)
+		if !ran {
+			t.Errorf("%s: the function did not run", name)
+		}
+		wantFree(t, b)
+	}
+	s.wantStored(t, key, "7")
+}
+
+func TestAViewReturnsTheErrorOfItsFunctionAsItIs(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t)
+	if err := counter(a).View(t.Context(), func(context.Context, int) error { return errMine }); err != errMine {
+		t.Errorf("got error %v, want %v", err, errMine)
+	}
+	wantFree(t, b)
+}
+
+func TestAViewOfALostLockSaysSo(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t)
+	err := counter(a).View(t.Context(), func(ctx context.Context, _ int) error {
+		evict(t, b)
+		receive(t, ctx.Done())
+		return errMine
+	})
+	wantErr(t, err, locker.ErrLost, errMine)
+	wantOp(t, err, "view")
+}
+
+func TestAViewOfWhatDoesNotDecodeDoesNotRun(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	a, b := s.locker(t), s.locker(t)
+	s.put(t, "seven")
+	err := counter(a).View(t.Context(), func(context.Context, int) error { t.Error("it ran"); return nil })
+	wantErr(t, err, guard.ErrDecode)
+	wantOp(t, err, "view")
+	wantFree(t, b)
+}
