@@ -34,10 +34,15 @@ func (t txn) writes() bool {
 	})
 }
 
+type (
+	answer = *clientv3.TxnResponse
+	send   = func(context.Context) (answer, error)
+)
+
 // A tap is around every transaction of a client, and sees its reads. around
 // may send it, or not, and answers in its place.
 type tap struct {
-	around func(ctx context.Context, t txn, send func() (*clientv3.TxnResponse, error)) (*clientv3.TxnResponse, error)
+	around func(ctx context.Context, t txn, send send) (answer, error)
 
 	mu   sync.Mutex
 	txns []txn // all that were sent
@@ -95,11 +100,11 @@ func (t *tappedTxn) Commit() (*clientv3.TxnResponse, error) {
 	f.mu.Lock()
 	f.txns = append(f.txns, t.txn)
 	f.mu.Unlock()
-	send := func() (*clientv3.TxnResponse, error) {
-		return t.kv.KV.Txn(t.ctx).If(t.cmps...).Then(t.thens...).Else(t.elses...).Commit()
+	send := func(ctx context.Context) (answer, error) {
+		return t.kv.KV.Txn(ctx).If(t.cmps...).Then(t.thens...).Else(t.elses...).Commit()
 	}
 	if f.around == nil {
-		return send()
+		return send(t.ctx)
 	}
 	return f.around(t.ctx, t.txn, send)
 }
