@@ -106,17 +106,20 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 	behind := func(by Owner, ahead int) {
 		blocked(BlockedData{Key: key, By: by, Local: true, Ahead: ahead})
 	}
+	if want.shared {
+		l.welcome(ctx, key)
+	}
 	var c *claim // what came with the lane
 	var err error
 	if try {
-		c, err = l.lanes.tryEnter(key, who, behind)
+		c, err = l.lanes.tryEnter(key, who, want, behind)
 	} else {
 		c, err = l.lanes.enter(ctx, l.drain, key, who, want, behind)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if c != nil && !c.usable(want) {
+	if c != nil && c.sharing == nil && !c.usable(want) {
 		_, err := c.remove(ctx)
 		if err != nil && c.lease.ctx.Err() == nil {
 			return nil, c.abandon(err)
@@ -138,9 +141,17 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 			err = c.fetch(ctx, want.reads)
 		}
 		if err == nil {
+			if want.shared && c.sharing == nil {
+				l.lanes.share(c)
+			}
 			return c, nil
 		}
-		if ctx.Err() == nil && l.drain.Err() == nil && (c.lease.ctx.Err() != nil || errors.Is(err, errDisplaced)) {
+		again := ctx.Err() == nil && l.drain.Err() == nil && (c.lease.ctx.Err() != nil || errors.Is(err, errDisplaced))
+		alone := c.sole()
+		switch {
+		case again && !alone:
+			return l.enqueue(ctx, key, who, try, want, blocked)
+		case again:
 			// The place in the queue is gone: go to its end.
 			l.log.Info("elock: lost the place in the queue, queueing again", "key", key.String(), "owner", l.owner, "err", err)
 			c.drop()
@@ -156,6 +167,8 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 		}
 		c.read = nil
 		switch {
+		case !alone:
+			return nil, err
 		case !c.sent:
 			c.done()
 			return nil, err

@@ -40,6 +40,7 @@ type claim struct {
 	granted time.Time // when it was first in the queue; zero before
 	grants  Token     // how many held the lock under it before
 	kept    *keeping  // what keeps it while nobody here holds it; nil if nothing ever did
+	sharing *sharing  // who else holds under it; nil if nobody does
 }
 
 // A place is a claim's place in the queue as of a revision of etcd.
@@ -61,7 +62,7 @@ func (l *Locker) newClaim(key keyspace.Key, s *lease, who Owner, want request) *
 	c := &claim{l: l, key: key, lease: s, dir: key.Path(l.prefix), reads: want.reads, rec: record{
 		Version:     recordVersion,
 		Owner:       who.Name,
-		Mode:        exclusive,
+		Mode:        want.mode(),
 		Since:       who.Since,
 		Nonce:       l.nonce.Add(1),
 		Annotations: who.Annotations,
@@ -205,15 +206,19 @@ func (c *claim) joined(rev int64, answers []*pb.ResponseOp) {
 	queue := answers[1].GetResponseRange()
 	c.rev, c.sent = rev, true
 	c.read = readOf(rev, c.reads, answers[2:])
-	c.place = placeOf(rev, queue.Kvs[1:], queue.Count > int64(len(queue.Kvs)))
+	c.place = c.placeOf(rev, queue.Kvs[1:], queue.Count > int64(len(queue.Kvs)))
 	if !c.place.complete {
 		c.place.n = int(queue.Count) - 1
 	}
 }
 
-// placeOf makes a place of what is ahead, of which there may be more.
-func placeOf(rev int64, ahead []*mvccpb.KeyValue, more bool) place {
+// placeOf makes a place of what is ahead, of which there may be more. For who
+// shares the lock, others who do are not.
+func (c *claim) placeOf(rev int64, ahead []*mvccpb.KeyValue, more bool) place {
 	p := place{rev: rev, ahead: leased(ahead), complete: !more}
+	if c.rec.Mode == shared {
+		p.ahead = slices.DeleteFunc(p.ahead, func(kv *mvccpb.KeyValue) bool { return !alone(kv) })
+	}
 	if p.complete {
 		p.n = len(p.ahead)
 	}
@@ -238,11 +243,15 @@ func (c *claim) put(ctx context.Context) error {
 }
 
 func (c *claim) putIfFree(ctx context.Context) error {
+	holders := clientv3.WithFirstCreate()
+	if c.rec.Mode == shared {
+		holders = []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)}
+	}
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
 		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(c.dir).WithPrefix(), "=", clientv3.NoLease)},
 		then: append([]clientv3.Op{clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id))}, gets(c.reads)...),
-		els:  []clientv3.Op{clientv3.OpGet(c.dir, clientv3.WithFirstCreate()...)},
+		els:  []clientv3.Op{clientv3.OpGet(c.dir, holders...)},
 	})
 	if err != nil {
 		return err
@@ -254,11 +263,13 @@ func (c *claim) putIfFree(ctx context.Context) error {
 		return nil
 	}
 	queue := a.responses[0].GetResponseRange()
-	first := queue.Kvs[0]
-	if string(first.Key) == c.name {
-		return c.clear(ctx, first)
+	if i := slices.IndexFunc(queue.Kvs, func(kv *mvccpb.KeyValue) bool { return string(kv.Key) == c.name }); i >= 0 {
+		return c.clear(ctx, queue.Kvs[i])
 	}
-	c.place = place{rev: a.rev, ahead: []*mvccpb.KeyValue{first}, n: int(queue.Count)}
+	if c.rec.Mode == shared && !slices.ContainsFunc(leased(slices.Clone(queue.Kvs)), alone) {
+		return c.put(ctx) // and see
+	}
+	c.place = place{rev: a.rev, ahead: queue.Kvs[:1], n: int(queue.Count)}
 	return nil
 }
 
@@ -316,7 +327,7 @@ func (c *claim) look(ctx context.Context) error {
 		return errDisplaced
 	}
 	ahead := resp.Responses[1].GetResponseRange().Kvs
-	c.place = placeOf(resp.Header.Revision, ahead, len(ahead) > nearby)
+	c.place = c.placeOf(resp.Header.Revision, ahead, len(ahead) > nearby)
 	if c.place.complete || len(c.place.ahead) > 0 {
 		return nil
 	}
@@ -324,7 +335,7 @@ func (c *claim) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.place = placeOf(c.place.rev, all.Kvs, false)
+	c.place = c.placeOf(c.place.rev, all.Kvs, false)
 	return nil
 }
 
@@ -379,7 +390,7 @@ var errUnwanted = errors.New("locker: nobody waits any more")
 // usable reports whether c, which came with the lane, is a good claim for what
 // is wanted.
 func (c *claim) usable(want request) bool {
-	return c.lease.seconds == want.seconds && c.lease.waits.Err() == nil && c.lease.remaining() > 0 && c.kept.usable()
+	return c.lease.seconds == want.seconds && c.rec.Mode == want.mode() && c.lease.waits.Err() == nil && c.lease.remaining() > 0 && c.kept.usable()
 }
 
 // remove deletes c's entry and no other, and reports whether it was there.
@@ -392,9 +403,12 @@ func (c *claim) remove(ctx context.Context) (bool, error) {
 	return c.l.deleteRevision(ctx, c.key, c.name, c.rev)
 }
 
-// done gives up the lane and the lease. c is not in etcd any more, or ends
-// there with its lease.
+// done gives up the lane and the lease, unless others still hold with c. c is not
+// in etcd any more, or ends there with its lease.
 func (c *claim) done() {
+	if !c.sole() {
+		return
+	}
 	c.drop()
 	c.l.lanes.leave(c.key)
 }

@@ -17,7 +17,7 @@ import (
 // Commit carries out ops and releases the lock in one transaction of etcd,
 // which requires that the lock is still held, and every one of cmps. It reports
 // whether ops were carried out. If they were not, nothing is written. The hold
-// ends in any case.
+// ends in any case, but for a shared one, whose Commit is ErrInvalidOption.
 //
 // Commit works under a context that is done already, and waits for etcd's
 // answer until half a second after the end of ctx. If an answer is lost, it
@@ -35,6 +35,9 @@ func (h *Hold) Commit(ctx context.Context, cmps []clientv3.Cmp, ops ...clientv3.
 }
 
 func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) (bool, error) {
+	if h.claim.rec.Mode == shared {
+		return false, invalid("Commit of a shared hold")
+	}
 	if err := h.Err(); err != nil { // by the clocks
 		return false, err
 	}

@@ -21,6 +21,7 @@ type Hold struct {
 	since   time.Time
 	read    *read           // as Reading says
 	watched bool            // by the sentry
+	peer    *Hold           // another under the same entry; guarded by the registry
 	outer   *Hold           // the hold under whose context this one was acquired
 	caller  context.Context // of the acquire, with what hooks added
 	trail   trail           // what the hooks' HoldStart returned
@@ -215,6 +216,11 @@ func silence(caller, detached context.Context, err error) error {
 // opens.
 func (h *Hold) free(caller context.Context) error {
 	c := h.claim
+	if !c.sole() {
+		h.ended()
+		h.settle()
+		return nil
+	}
 	if h.mayPass() && c.pass(h.ended) {
 		h.settle()
 		return nil

@@ -2,6 +2,7 @@ package locker
 
 import (
 	"context"
+	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,8 +22,9 @@ func (l *Locker) Inspect(ctx context.Context, key keyspace.Key) (Queue, error) {
 	if err != nil {
 		return q, &Error{Op: "inspect", Key: key.String(), Err: err}
 	}
+	n := holding(entries)
 	for i, kv := range entries {
-		if i == 0 {
+		if i < n {
 			q.Holders = append(q.Holders, ownerOf(kv))
 		} else {
 			q.Waiters = append(q.Waiters, ownerOf(kv))
@@ -31,8 +33,18 @@ func (l *Locker) Inspect(ctx context.Context, key keyspace.Key) (Queue, error) {
 	return q, nil
 }
 
-// Evict takes key from its holder, whoever that is, and reports whether there
-// was one. A holder that uses this package learns of it within the latency of
+// holding is how many entries of a queue hold the lock: those at its head that
+// share it, or the first.
+func holding(queue []*mvccpb.KeyValue) int {
+	n := slices.IndexFunc(queue, alone)
+	if n < 0 {
+		n = len(queue)
+	}
+	return min(max(n, 1), len(queue))
+}
+
+// Evict takes key from its holder, whoever that is, or from all who share it,
+// and reports whether there was one. A holder that uses this package learns of it within the latency of
 // a watch, or within 2 seconds of its grant, as a LostError with the reason
 // Evicted; the next in the queue may get the lock before that. If Evict fails
 // the holder may have been evicted all the same; it may be repeated. If etcd is
@@ -49,10 +61,21 @@ func (l *Locker) Evict(ctx context.Context, key keyspace.Key) (bool, error) {
 
 func (l *Locker) evict(ctx context.Context, key keyspace.Key) (bool, error) {
 	entries, err := l.entries(ctx, key)
-	if err != nil || len(entries) == 0 {
+	if err != nil {
 		return false, err
 	}
-	holder := entries[0]
+	evicted := false
+	for _, holder := range entries[:holding(entries)] {
+		gone, err := l.evictOne(ctx, key, holder)
+		if err != nil {
+			return false, err
+		}
+		evicted = evicted || gone
+	}
+	return evicted, nil
+}
+
+func (l *Locker) evictOne(ctx context.Context, key keyspace.Key, holder *mvccpb.KeyValue) (bool, error) {
 	name := string(holder.Key)
 	if r, ok := parseRecord(holder.Value); ok {
 		// Say it in the record first: who is evicted reads it in the event.

@@ -42,6 +42,9 @@ func (c *claim) pass(ended func()) bool {
 		return false
 	}
 	next := c.l.lanes.next(c)
+	if next != nil && next.want.mode() != c.rec.Mode {
+		return false
+	}
 	if next == nil {
 		return c.kept != nil && c.keep(ended)
 	}
@@ -53,9 +56,10 @@ func (c *claim) pass(ended func()) bool {
 	return c.l.lanes.hand(c, next)
 }
 
-// passable reports whether there may be another hold under c.
+// passable reports whether there may be another hold under c. Others who share
+// a lock were let in as they came.
 func (c *claim) passable() bool {
-	return c.grants < maxGrants && c.lease.waits.Err() == nil && c.lease.remaining() > 0 && !c.kept.isWanted()
+	return c.rec.Mode == exclusive && c.grants < maxGrants && c.lease.waits.Err() == nil && c.lease.remaining() > 0 && !c.kept.isWanted()
 }
 
 // retain is pass for a claim that was not kept before. It first says so in

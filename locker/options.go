@@ -236,9 +236,18 @@ type request struct {
 	ttl     time.Duration
 	seconds int64 // ttl as it goes to etcd
 	maxHeld time.Duration
+	shared  bool
 	reads   []string // keys of Reading
 	tenant  bool     // of the classic Lock
 	err     error    // the first bad option
+}
+
+// mode is how the lock is to be held.
+func (r request) mode() string {
+	if r.shared {
+		return shared
+	}
+	return exclusive
 }
 
 // TTL is WithTTL for one acquire. Locks with the same TTL share a lease.

@@ -29,6 +29,7 @@ type lane struct {
 	occupant Owner
 	waiters  list.List // of *turn
 	kept     *claim    // still in etcd, though nobody here holds it
+	sharing  *sharing  // of the occupant's claim; nil if it is alone
 }
 
 // A turn is a goroutine that waits for a lane.
@@ -46,10 +47,10 @@ func (q *lanes) part(key keyspace.Key) *lanesPart {
 // tryEnter takes the lane of key if it is free, and the claim that was kept in
 // it. Otherwise it fails, and calls blocked with the occupant and the number of
 // those that are there.
-func (q *lanes) tryEnter(key keyspace.Key, who Owner, blocked func(Owner, int)) (*claim, error) {
+func (q *lanes) tryEnter(key keyspace.Key, who Owner, want request, blocked func(Owner, int)) (*claim, error) {
 	p := q.part(key)
 	p.mu.Lock()
-	if c, ok := q.take(p, key, who); ok {
+	if c, ok := q.take(p, key, who, want); ok {
 		p.mu.Unlock()
 		return c, nil
 	}
@@ -60,8 +61,9 @@ func (q *lanes) tryEnter(key keyspace.Key, who Owner, blocked func(Owner, int)) 
 	return nil, ErrLocked
 }
 
-// take occupies a free lane. The caller holds p.mu.
-func (q *lanes) take(p *lanesPart, key keyspace.Key, who Owner) (kept *claim, ok bool) {
+// take occupies a free lane, or joins those who share one. The caller holds
+// p.mu.
+func (q *lanes) take(p *lanesPart, key keyspace.Key, who Owner, want request) (c *claim, ok bool) {
 	l := p.m[key]
 	switch {
 	case l == nil:
@@ -70,13 +72,15 @@ func (q *lanes) take(p *lanesPart, key keyspace.Key, who Owner) (kept *claim, ok
 		}
 		l = new(lane)
 		p.m[key] = l
+	case l.busy && want.shared && l.sharing.open() && l.waiters.Len() == 0:
+		return l.sharing.join(), true
 	case l.busy:
 		return nil, false
 	}
 	q.busy.Add(1)
 	l.busy, l.occupant = true, who
-	kept, l.kept = l.kept, nil
-	return kept, true
+	c, l.kept = l.kept, nil
+	return c, true
 }
 
 // enter takes the lane of key, waiting behind those who came first until ctx
@@ -87,7 +91,7 @@ func (q *lanes) take(p *lanesPart, key keyspace.Key, who Owner) (kept *claim, ok
 func (q *lanes) enter(ctx, stop context.Context, key keyspace.Key, who Owner, want request, blocked func(Owner, int)) (*claim, error) {
 	p := q.part(key)
 	p.mu.Lock()
-	if c, ok := q.take(p, key, who); ok {
+	if c, ok := q.take(p, key, who, want); ok {
 		p.mu.Unlock()
 		return c, nil
 	}
@@ -160,7 +164,7 @@ func (q *lanes) free() {
 	}
 }
 
-// next returns the first in line if it can do with c's lease, or nil.
+// next returns the first in line if c's lease is one for it, or nil.
 func (q *lanes) next(c *claim) *turn {
 	p := q.part(c.key)
 	p.mu.Lock()
@@ -208,7 +212,7 @@ func (q *lanes) recall(c *claim) bool {
 	if l := p.m[c.key]; l == nil || l.kept != c {
 		return false
 	}
-	_, ok := q.take(p, c.key, Owner{})
+	_, ok := q.take(p, c.key, Owner{}, request{})
 	return ok
 }
 

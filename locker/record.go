@@ -17,7 +17,7 @@ type Queue struct {
 type Owner struct {
 	Name        string            // as given by WithOwner
 	Token       Token             // of its first hold, or the one that it will have; 0 before it reached etcd
-	Shared      bool              // a reader's; this version has none
+	Shared      bool              // it shares the lock, or wants to
 	Foreign     bool              // not written by this package: only Token is known
 	Since       time.Time         // when it began to wait, by its own clock
 	Annotations map[string]string // what its hooks tell

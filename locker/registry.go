@@ -28,6 +28,7 @@ func (r *registry) add(h *Hold, refuse func() error) error {
 	if p.m == nil {
 		p.m = make(map[string]*Hold)
 	}
+	h.peer = p.m[h.claim.name]
 	p.m[h.claim.name] = h
 	return nil
 }
@@ -36,17 +37,30 @@ func (r *registry) remove(h *Hold) {
 	p := &r[maphash.String(seed, h.claim.name)%parts]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.m[h.claim.name] == h {
+	switch first := p.m[h.claim.name]; {
+	case first == h && h.peer == nil:
 		delete(p.m, h.claim.name)
+	case first == h:
+		p.m[h.claim.name] = h.peer
+	default:
+		for o := first; o != nil; o = o.peer {
+			if o.peer == h {
+				o.peer = h.peer
+			}
+		}
 	}
 }
 
-// get returns the hold of the entry of that name, or nil.
-func (r *registry) get(name []byte) *Hold {
+// get returns the holds of the entry of that name.
+func (r *registry) get(name []byte) []*Hold {
 	p := &r[maphash.Bytes(seed, name)%parts]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.m[string(name)]
+	var hs []*Hold
+	for h := p.m[string(name)]; h != nil; h = h.peer {
+		hs = append(hs, h)
+	}
+	return hs
 }
 
 // all returns the holds for which keep is true.
@@ -56,8 +70,10 @@ func (r *registry) all(keep func(*Hold) bool) []*Hold {
 		p := &r[i]
 		p.mu.Lock()
 		for _, h := range p.m {
-			if keep(h) {
-				hs = append(hs, h)
+			for ; h != nil; h = h.peer {
+				if keep(h) {
+					hs = append(hs, h)
+				}
 			}
 		}
 		p.mu.Unlock()

@@ -133,17 +133,18 @@ func (l *Locker) follow(ctx context.Context, key string, holds func() []*Hold, o
 func (l *Locker) deleted(ctx context.Context, events []*clientv3.Event) {
 	var gone []*Hold
 	for _, ev := range events {
-		h := l.holds.get(ev.Kv.Key)
-		switch {
-		case h == nil || ev.Kv.ModRevision <= h.claim.rev:
-		case ev.Type == clientv3.EventTypePut && h.claim.is(ev.Kv): // such as the mark of Evict
-		case ev.Type == clientv3.EventTypePut:
-			h.lose(KeyDeleted)
-			l.spawn(func() { h.claim.removeOnce() })
-		case evicted(ev):
-			h.lose(Evicted)
-		default:
-			gone = append(gone, h)
+		for _, h := range l.holds.get(ev.Kv.Key) {
+			switch {
+			case ev.Kv.ModRevision <= h.claim.rev:
+			case ev.Type == clientv3.EventTypePut && h.claim.is(ev.Kv): // such as the mark of Evict
+			case ev.Type == clientv3.EventTypePut:
+				h.lose(KeyDeleted)
+				l.spawn(func() { h.claim.removeOnce() })
+			case evicted(ev):
+				h.lose(Evicted)
+			default:
+				gone = append(gone, h)
+			}
 		}
 	}
 	l.gone(ctx, gone, func(*claim) Reason { return KeyDeleted })

@@ -8,6 +8,10 @@ import (
 // settle removes c from etcd on a goroutine, trying until it is done or the
 // lease has ended, then opens the lane, and calls then.
 func (c *claim) settle(cause error, then func()) {
+	if !c.sole() {
+		then()
+		return
+	}
 	finish := func() {
 		c.done()
 		then()
