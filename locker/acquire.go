@@ -65,7 +65,7 @@ func (l *Locker) acquire(ctx context.Context, key keyspace.Key, try bool, opts [
 		return nil, err
 	}
 	began := time.Now()
-	t, notes := l.hooks.acquireStart(ctx, AcquireStartData{Key: key, Try: try, TTL: r.ttl})
+	t, notes := l.hooks.acquireStart(ctx, AcquireStartData{Key: key, Try: try, TTL: r.ttl, Shared: r.shared})
 	ctx = t.last(ctx)
 	who := Owner{Name: l.owner, Since: began, Annotations: notes}
 	c, err := l.enqueue(ctx, key, who, try, r, func(d BlockedData) { l.hooks.blocked(t, d) })

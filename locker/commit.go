@@ -48,8 +48,9 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	defer cancel()
 	p := h.part(ops)
 	t := txn{key: h.Key(), cmps: slices.Concat(p.cmps, cmps), then: slices.Concat(ops, p.ops)}
-	for _, m := range h.members()[1:] {
+	for _, m := range h.members() {
 		t.others = append(t.others, m.Key())
+		t.els = append(t.els, clientv3.OpGet(m.claim.name))
 	}
 	send := h.claim.l.batch.commit
 	if !h.concern(cmps, ops) {
@@ -61,11 +62,17 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 		p.carriedOut(caller, a.rev, a.responses[len(ops):])
 		return true, nil
 	case err == nil:
+		lost := h.missing(a)
 		err = h.each(func(m *Hold) error { return m.vacate(caller, ctx) })
-		if errors.Is(err, ErrLost) {
+		switch {
+		case errors.Is(err, ErrLost):
 			return false, err
+		case lost == nil:
+			return false, nil // one of cmps, then
+		case h.claim.l.closed.Load(): // Close revokes the lease
+			return false, ErrClosed
 		}
-		return false, nil
+		return false, &LostError{Reason: KeyDeleted, Token: lost.token}
 	case refused(err):
 		_ = h.each(func(m *Hold) error { return m.freeIfReleased(caller) }) // err says more
 		return false, err
@@ -83,6 +90,16 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 		return false, err
 	}
 	return true, nil
+}
+
+// missing returns a hold whose entry was not there when its transaction failed.
+func (h *Hold) missing(a answer) *Hold {
+	for i, m := range h.members() {
+		if kvs := a.kvs(i); len(kvs) == 0 || !m.claim.is(kvs[0]) {
+			return m
+		}
+	}
+	return nil
 }
 
 // concern reports whether a transaction is about nothing but the values that

@@ -51,7 +51,7 @@ func newHold(hs hooks, ctx context.Context, c *claim, maxHeld, waited time.Durat
 	h := &Hold{claim: c, token: c.token(), maxHeld: maxHeld, since: time.Now(), read: c.read}
 	c.read = nil
 	h.outer, _ = HoldFrom(ctx)
-	h.trail = hs.holdStart(ctx, HoldStartData{Key: c.key, Token: h.token, Waited: waited})
+	h.trail = hs.holdStart(ctx, HoldStartData{Key: c.key, Token: h.token, Waited: waited, Shared: c.rec.Mode == shared})
 	h.caller = h.trail.last(ctx)
 	return h
 }

@@ -45,6 +45,8 @@ type AcquireStartData struct {
 	Key keyspace.Key
 	Try bool // it fails where another would wait
 	TTL time.Duration
+
+	Shared bool
 }
 
 // AcquireEndData describes an acquire that ended.
@@ -68,6 +70,7 @@ type HoldStartData struct {
 	Key    keyspace.Key
 	Token  Token
 	Waited time.Duration // from the call to the grant
+	Shared bool
 }
 
 // HoldEndData describes a hold that ended.
@@ -84,6 +87,8 @@ type TimeoutStartData struct {
 	Token Token
 	Held  time.Duration
 	Limit time.Duration
+
+	Shared bool
 }
 
 // TimeoutEndData describes the end of the monitor's release.

@@ -28,7 +28,13 @@ const (
 	positionKey     = attribute.Key("elock.position")
 )
 
-const exclusive = "exclusive" // the only mode so far
+// mode is how a lock is held.
+func mode(shared bool) attribute.KeyValue {
+	if shared {
+		return modeKey.String("shared")
+	}
+	return modeKey.String("exclusive")
+}
 
 func token(t locker.Token) attribute.KeyValue { return tokenKey.Int64(int64(t)) }
 

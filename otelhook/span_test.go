@@ -143,3 +143,14 @@ func TestTheReleaseAfterAFunctionNestsUnderItsHold(t *testing.T) {
 				etcd txn
 		`, w.picture())
 }
+
+func TestASharedHoldSaysSo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.process("p")
+	release(t, p.acquire(t, t.Context(), key, locker.Shared()))
+	want(t, `
+		elock.acquire in p (client) elock.key=space/key elock.mode=shared elock.outcome=acquired elock.token=#1 elock.try=false
+			elock.hold (internal) elock.key=space/key elock.mode=shared elock.outcome=released elock.token=#1 elock.wait=…
+		`, w.picture())
+}

@@ -2,7 +2,9 @@ package simulation_test
 
 import (
 	"context"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"path"
+	"slices"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -83,11 +85,11 @@ func (w *world) torment() {
 func (w *world) vandalize() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	resp, err := w.operator.Get(ctx, "/elock/", all()...)
-	if err != nil || len(resp.Kvs) == 0 {
+	entries, err := w.entries(ctx)
+	if err != nil || len(entries) == 0 {
 		return
 	}
-	kv := resp.Kvs[w.IntN(len(resp.Kvs))]
+	kv := entries[w.IntN(len(entries))]
 	w.mu.Lock()
 	e := entry{path.Dir(string(kv.Key)), kv.CreateRevision}
 	w.place(e).vandal = true
@@ -95,6 +97,15 @@ func (w *world) vandalize() {
 	w.mu.Unlock()
 	_, _ = w.operator.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(string(kv.Key)), "=", kv.CreateRevision)).
 		Then(clientv3.OpDelete(string(kv.Key))).Commit()
+}
+
+// entries returns all that queue for a lock. What is there besides is values.
+func (w *world) entries(ctx context.Context) ([]*mvccpb.KeyValue, error) {
+	resp, err := w.operator.Get(ctx, "/elock/", clientv3.WithPrefix())
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(resp.Kvs, func(kv *mvccpb.KeyValue) bool { return kv.Lease == 0 }), nil
 }
 
 func (w *world) anyone() *process { return w.procs[w.IntN(len(w.procs))] }
@@ -160,19 +171,21 @@ func (w *world) leftovers() {
 			w.failf("%d %s left, %v", n, what, err)
 		}
 	}
-	keys, err := client.Get(ctx, "/elock/", all()...)
-	check("keys", len(keys.Kvs), err)
+	entries, err := w.entries(ctx)
+	check("entries", len(entries), err)
 	time.Sleep(maxTTL + time.Minute) // leases whose grant was never answered
 	leases, err := client.Leases(ctx)
 	check("leases", len(leases.Leases), err)
 	for _, k := range w.keys {
-		n := 0
-		resp, err := client.Get(ctx, register(k))
-		if err == nil && len(resp.Kvs) == 1 {
-			n = atoi(resp.Kvs[0].Value)
-		}
-		if acked, unknown := w.acked[k.String()], w.unknown[k.String()]; err != nil || n < acked || n > acked+unknown {
-			w.failf("register of %v is %d after %d updates and %d of unknown outcome, %v", k, n, acked, unknown, err)
+		for _, r := range []string{register(k), value(k)} {
+			n := 0
+			resp, err := client.Get(ctx, r)
+			if err == nil && len(resp.Kvs) == 1 {
+				n = atoi(resp.Kvs[0].Value)
+			}
+			if acked, unknown := w.acked[r], w.unknown[r]; err != nil || n < acked || n > acked+unknown {
+				w.failf("%s is %d after %d updates and %d of unknown outcome, %v", r, n, acked, unknown, err)
+			}
 		}
 	}
 	for kind, n := range w.open {

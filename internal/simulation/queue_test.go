@@ -29,33 +29,43 @@ func entryOf(k keyspace.Key, t locker.Token) entry {
 
 // A place is what is known of an entry.
 type place struct {
-	hold   *locker.Hold // the last one, of those whose owners tell
-	held   bool         // as the hooks say
-	fenced bool         // a fence is in use
-	idle   time.Time    // since when it is the first, and not held
-	vandal bool         // somebody is about to delete it by hand
-	gone   time.Time    // when it was deleted; zero before that
-	forced bool         // by Evict or by hand: its owner hears of it afterwards
+	shared bool
+	holds  []*locker.Hold        // those whose owners tell, the last one if it is not shared
+	held   int                   // how many hold it, as the hooks say
+	tokens map[locker.Token]bool // of its holds
+	fenced bool                  // a fence is in use
+	idle   time.Time             // since when it is the first, and not held
+	vandal bool                  // somebody is about to delete it by hand
+	gone   time.Time             // when it was deleted; zero before that
+	forced bool                  // by Evict or by hand: its owner hears of it afterwards
 }
 
 // place returns what is known of e. The caller holds mu.
 func (w *world) place(e entry) *place {
 	p := w.places[e]
 	if p == nil {
-		p = new(place)
+		p = &place{tokens: make(map[locker.Token]bool)}
 		w.places[e] = p
 	}
 	return p
 }
 
-// believed reports whether its owner takes the lock for held.
-func (p *place) believed() bool { return p.hold != nil && p.hold.Context().Err() == nil }
+// believed reports whether an owner takes the lock for held.
+func (p *place) believed() bool {
+	return slices.ContainsFunc(p.holds, func(h *locker.Hold) bool { return h.Context().Err() == nil })
+}
 
 // believe is told of a hold by whoever acquired it.
 func (w *world) believe(h *locker.Hold) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.place(entryOf(h.Key(), h.Token())).hold = h
+	for k, token := range h.Tokens() {
+		p := w.place(entryOf(k, token))
+		if !p.shared {
+			p.holds = nil
+		}
+		p.holds = append(p.holds, h)
+	}
 }
 
 // committed is told of every change in etcd, before anybody can see it. No hold may be believed in when its entry goes.
@@ -68,8 +78,10 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 			continue
 		}
 		if ev.Type == mvccpb.Event_PUT {
-			if ev.Kv.Version == 1 {
-				w.join(entry{dir, rev})
+			if ev.Kv.Version == 1 && ev.Kv.Lease != 0 { // else it is a value
+				e := entry{dir, rev}
+				w.place(e).shared = bytes.Contains(ev.Kv.Value, []byte(`"mode":"shared"`))
+				w.join(e)
 			}
 			continue
 		}
@@ -87,27 +99,36 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 // join is told of a new entry. The caller holds mu.
 func (w *world) join(e entry) {
 	w.queues[e.dir] = append(w.queues[e.dir], e)
-	first := w.queues[e.dir][0]
-	if !w.place(first).held {
-		w.expectProgress(first)
+	for _, e := range w.front(e.dir) {
+		if w.place(e).held == 0 {
+			w.expectProgress(e)
+		}
 	}
 }
 
 // part is told of the end of an entry. The caller holds mu.
 func (w *world) part(e entry) {
-	was := w.first(e)
-	q := slices.DeleteFunc(w.queues[e.dir], func(x entry) bool { return x == e })
-	w.queues[e.dir] = q
-	if was && len(q) > 0 {
-		w.expectProgress(q[0])
+	before := w.front(e.dir)
+	w.queues[e.dir] = slices.DeleteFunc(slices.Clone(w.queues[e.dir]), func(x entry) bool { return x == e })
+	for _, x := range w.front(e.dir) {
+		if !slices.Contains(before, x) {
+			w.expectProgress(x)
+		}
 	}
 }
 
-// first reports whether e is the first in its queue. The caller holds mu.
-func (w *world) first(e entry) bool {
-	q := w.queues[e.dir]
-	return len(q) > 0 && q[0] == e
+// front returns the entries that may hold a lock: the first, or all at the head that share it. The caller holds mu.
+func (w *world) front(dir string) []entry {
+	q := w.queues[dir]
+	n := slices.IndexFunc(q, func(e entry) bool { return !w.place(e).shared })
+	if n < 0 {
+		n = len(q)
+	}
+	return q[:min(max(n, 1), len(q))]
 }
+
+// first reports whether e may hold its lock. The caller holds mu.
+func (w *world) first(e entry) bool { return slices.Contains(w.front(e.dir), e) }
 
 // expectProgress checks that an entry that is the first in its queue, and not held from now on, is soon held, or goes if others
 // are behind it: else it may be kept. The caller holds mu.
@@ -121,7 +142,7 @@ func (w *world) expectProgress(e entry) {
 	time.AfterFunc(limit, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if w.first(e) && (len(w.queues[e.dir]) > 1 || w.profile == lossy) && !p.held && time.Since(p.idle) >= limit {
+		if w.first(e) && (len(w.queues[e.dir]) > 1 || w.profile == lossy) && p.held == 0 && time.Since(p.idle) >= limit {
 			w.fail("entry %v is the first for %v, and nobody holds", e, limit)
 		}
 	})
@@ -133,7 +154,11 @@ func (w *world) lost(who string, k keyspace.Key, loss *locker.LostError) {
 		return
 	}
 	byForce := loss.Reason == locker.Evicted || loss.Reason == locker.KeyDeleted
-	if e := entryOf(k, loss.Token); !byForce || !w.place(e).forced {
-		w.fail("%s: lost %v without a fault: %v", who, e, loss)
+	forced := slices.ContainsFunc(w.keys, func(k keyspace.Key) bool { // of several locks, perhaps another
+		p := w.places[entryOf(k, loss.Token)]
+		return p != nil && p.forced
+	})
+	if !byForce || !forced {
+		w.fail("%s: lost %v without a fault: %v", who, k, loss)
 	}
 }

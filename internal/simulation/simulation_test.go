@@ -76,6 +76,7 @@ func run(t *testing.T, seed uint64) (w *world) {
 			queues:  make(map[string][]entry),
 			places:  make(map[entry]*place),
 			tokens:  make(map[string]locker.Token),
+			alone:   make(map[string]locker.Token),
 			open:    make(map[string]int),
 			acked:   make(map[string]int),
 			unknown: make(map[string]int),

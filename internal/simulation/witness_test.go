@@ -12,7 +12,7 @@ import (
 type witness struct {
 	w     *world
 	name  string
-	holds map[keyspace.Key]bool // as far as told
+	holds map[keyspace.Key]int // as far as told
 }
 
 type spanKey struct{ kind string }
@@ -66,7 +66,13 @@ func (h *witness) HoldStart(ctx context.Context, d locker.HoldStartData) context
 	p := w.place(e)
 	w.stats.grants++
 	w.log("%s: holds %v, after %v", h.name, e, d.Waited)
-	last := w.tokens[d.Key.String()]
+	last, others := w.tokens[d.Key.String()], h.holds[d.Key]
+	if d.Shared != p.shared {
+		w.fail("%s: granted %v, shared %v, to who wants %v", h.name, e, p.shared, d.Shared)
+	}
+	if d.Shared {
+		others -= p.held
+	}
 	switch {
 	case p.forced && (w.profile != calm || time.Since(p.gone) < 120*time.Millisecond):
 		// The answer was on its way, or the lock was handed on. It will be told.
@@ -74,19 +80,26 @@ func (h *witness) HoldStart(ctx context.Context, d locker.HoldStartData) context
 		w.fail("%s: granted %v, which etcd has deleted", h.name, e)
 	case !w.first(e):
 		w.fail("%s: granted %v, which is not the first in %v", h.name, e, w.queues[e.dir])
-	case p.held || p.believed():
+	case d.Shared:
+		if p.tokens[d.Token] || d.Token <= w.alone[d.Key.String()] {
+			w.fail("%s: token %d of %v, shared, after %d", h.name, d.Token, d.Key, w.alone[d.Key.String()])
+		}
+	case p.held > 0 || p.believed():
 		w.fail("%s: granted %v, which is held", h.name, e)
 	case p.fenced:
 		w.fail("%s: granted %v under the fence of an earlier hold", h.name, e)
 	case d.Token <= last:
 		w.fail("%s: token %d of %v after %d", h.name, d.Token, d.Key, last)
 	default:
-		w.tokens[d.Key.String()] = d.Token
+		w.alone[d.Key.String()] = d.Token
 	}
-	if h.holds[d.Key] {
+	if others != 0 {
 		w.fail("%s: granted %v before the end of its last hold was told", h.name, e)
 	}
-	p.held, h.holds[d.Key] = true, true
+	p.tokens[d.Token] = true
+	w.tokens[d.Key.String()] = max(last, d.Token)
+	p.held++
+	h.holds[d.Key]++
 	return h.start(ctx, "hold", d.Key)
 }
 
@@ -97,8 +110,10 @@ func (h *witness) HoldEnd(ctx context.Context, d locker.HoldEndData) {
 	h.end(ctx, "hold", d.Key)
 	e := entryOf(d.Key, d.Token)
 	w.log("%s: held %v for %v: %v", h.name, e, d.Held, d.Cause)
-	w.place(e).held, h.holds[d.Key] = false, false
-	if w.first(e) {
+	p := w.place(e)
+	p.held--
+	h.holds[d.Key]--
+	if p.held == 0 && w.first(e) {
 		w.expectProgress(e)
 	}
 	if loss, ok := d.Cause.(*locker.LostError); ok {

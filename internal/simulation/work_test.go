@@ -54,7 +54,7 @@ func (p *process) start(d dice) {
 	}
 	l, err := locker.New(p.client.Client, append(opts,
 		locker.WithOwner(p.name),
-		locker.WithHook(&witness{p.w, p.name, make(map[keyspace.Key]bool)}),
+		locker.WithHook(&witness{p.w, p.name, make(map[keyspace.Key]int)}),
 		locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
 		locker.WithTTL(d.ttl()),
 		locker.WithMaxHeldTime(maxHeld),
@@ -158,6 +158,24 @@ func (p worker) act(ctx context.Context, k keyspace.Key) error {
 		opts = append(opts, locker.TTL(p.ttl()))
 	}
 	switch n := p.IntN(100); {
+	case n < 6:
+		h, err := l.AcquireAll(ctx, w.keys...)
+		if err != nil {
+			return err
+		}
+		p.hold(h, h.Key())
+		return p.release(p.releasing(), h)
+	case n < 14:
+		acquire := []acquire{l.Acquire, l.TryAcquire}[p.IntN(2)]
+		h, err := acquire(ctx, k, append(opts, locker.Shared())...)
+		p.inTime(ctx, err)
+		if err != nil {
+			return err
+		}
+		p.read(h, k)
+		return p.release(p.releasing(), h)
+	case n < 22:
+		return p.commit(ctx, l, k)
 	case n < 35:
 		h, err := l.Acquire(ctx, k, opts...)
 		p.inTime(ctx, err)
@@ -276,6 +294,66 @@ func (p worker) hold(h *locker.Hold, k keyspace.Key) {
 	}
 }
 
+type acquire func(context.Context, keyspace.Key, ...locker.AcquireOption) (*locker.Hold, error)
+
+// read reads the register of k twice, each time under the fence of a shared hold: nobody may have written between.
+func (p worker) read(h *locker.Hold, k keyspace.Key) {
+	p.w.believe(h)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var reads []int64
+	for range 2 {
+		resp, err := p.client.Txn(ctx).If(h.Fence()).Then(clientv3.OpGet(register(k))).Commit()
+		if err != nil || !resp.Succeeded {
+			return
+		}
+		var mod int64
+		for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+			mod = kv.ModRevision
+		}
+		reads = append(reads, mod)
+		select {
+		case <-time.After(p.span(0, 2*time.Second)):
+		case <-h.Context().Done():
+		}
+	}
+	if reads[0] != reads[1] {
+		p.w.failf("%s: somebody wrote %s while %v was shared", p.name, register(k), entryOf(k, h.Token()))
+	}
+}
+
+func value(k keyspace.Key) string { return k.ValuePath("elock") }
+
+// commit adds one to the value of k in the transaction that releases it.
+func (p worker) commit(ctx context.Context, l *locker.Locker, k keyspace.Key) error {
+	w := p.w
+	h, err := l.Acquire(ctx, k, locker.Reading(value(k)))
+	p.inTime(ctx, err)
+	if err != nil {
+		return err
+	}
+	w.believe(h)
+	n, mod := 0, int64(0)
+	if kv := h.Read()[0]; kv != nil {
+		n, mod = atoi(kv.Value), kv.ModRevision
+	}
+	time.Sleep(p.span(0, 3*time.Second))
+	done, err := h.Commit(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(value(k)), "=", mod)}, clientv3.OpPut(value(k), strconv.Itoa(n+1)))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stats.updates++
+	w.log("%s: commit of %v to %d under %v: %v, %v", p.name, k, n+1, entryOf(k, h.Token()), done, err)
+	switch {
+	case done:
+		w.acked[value(k)]++
+	case errors.Is(err, locker.ErrOutcomeUnknown):
+		w.unknown[value(k)]++
+	case err == nil:
+		w.fail("%s: the value of %v changed under %v", p.name, k, entryOf(k, h.Token()))
+	}
+	return err
+}
+
 func register(k keyspace.Key) string { return "/register/" + k.String() }
 
 // update adds one to the register of k, with what was read, if the lock is still held when etcd writes. It reports whether
@@ -293,22 +371,24 @@ func (p worker) update(h *locker.Hold, k keyspace.Key) bool {
 		n = atoi(resp.Kvs[0].Value)
 	}
 	time.Sleep(p.span(0, time.Second))
-	fence := h.Fence()
-	if h.Context().Err() == nil { // else it never holds
+	fences := h.Fences()
+	if h.Context().Err() == nil { // else they never hold
 		w.mu.Lock()
-		w.place(entryOf(k, h.Token())).fenced = true
+		for k, token := range h.Tokens() {
+			w.place(entryOf(k, token)).fenced = true
+		}
 		w.mu.Unlock()
 	}
-	done, err := p.client.Txn(ctx).If(fence).Then(clientv3.OpPut(register(k), strconv.Itoa(n+1))).Commit()
+	done, err := p.client.Txn(ctx).If(fences...).Then(clientv3.OpPut(register(k), strconv.Itoa(n+1))).Commit()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stats.updates++
 	switch {
 	case err != nil:
-		w.unknown[k.String()]++
+		w.unknown[register(k)]++
 		w.log("%s: update of %v to %d: %v", p.name, k, n+1, err)
 	case done.Succeeded:
-		w.acked[k.String()]++
+		w.acked[register(k)]++
 		w.log("%s: update of %v to %d under %v", p.name, k, n+1, entryOf(k, h.Token()))
 	}
 	return err == nil
@@ -317,8 +397,4 @@ func (p worker) update(h *locker.Hold, k keyspace.Key) bool {
 func atoi(b []byte) int {
 	n, _ := strconv.Atoi(string(b))
 	return n
-}
-
-func all() []clientv3.OpOption {
-	return []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithKeysOnly()}
 }

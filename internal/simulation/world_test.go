@@ -29,8 +29,9 @@ type world struct {
 	queues   map[string][]entry      // of each lock in etcd, by its directory
 	places   map[entry]*place        // of all entries there ever were
 	tokens   map[string]locker.Token // the highest of each key
+	alone    map[string]locker.Token // and of those that were not shared
 	open     map[string]int          // hook spans that have started and not ended
-	acked    map[string]int          // fenced updates of each key that etcd confirmed
+	acked    map[string]int          // fenced updates of each register that etcd confirmed
 	unknown  map[string]int          // and those of unknown outcome
 	stats    stats
 }
