@@ -56,5 +56,8 @@ func (b bound[T]) store(ctx context.Context, h *locker.Hold, value T) error {
 	if err := b.r.Store(ctx, h.Token(), value); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
-	return nil
+	if err := h.Release(ctx); ended(err) {
+		return fmt.Errorf("stored, but %w", bare(err))
+	}
+	return nil // if the lock is not free yet, that is tried on
 }

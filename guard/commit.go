@@ -31,9 +31,7 @@ func commit(ctx context.Context, h *locker.Hold, changes ...change) error {
 		puts[i] = clientv3.OpPut(c.name, string(c.data))
 	}
 	done, err := h.Commit(ctx, cmps, puts...)
-	if e, ok := err.(*locker.Error); ok {
-		err = e.Err
-	}
+	err = bare(err)
 	switch {
 	case err == nil && !done:
 		return fmt.Errorf("%w: %w", ErrFenced, errChanged)
@@ -41,7 +39,7 @@ func commit(ctx context.Context, h *locker.Hold, changes ...change) error {
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, locker.ErrOutcomeUnknown):
 		return err
-	case errors.Is(err, locker.ErrLost) || errors.Is(err, locker.ErrMaxHeld) || errors.Is(err, locker.ErrClosed):
+	case ended(err):
 		return fmt.Errorf("%w: %w", ErrFenced, err)
 	}
 	return err

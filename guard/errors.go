@@ -58,6 +58,19 @@ func named(op, key string, err error) error {
 	return &locker.Error{Op: op, Key: key, Err: err}
 }
 
+// bare returns the error that a *locker.Error wraps, and others as they are.
+func bare(err error) error {
+	if e, ok := err.(*locker.Error); ok {
+		return e.Err
+	}
+	return err
+}
+
+// ended reports whether err is the reason for which a hold ended early.
+func ended(err error) bool {
+	return errors.Is(err, locker.ErrLost) || errors.Is(err, locker.ErrMaxHeld) || errors.Is(err, locker.ErrClosed)
+}
+
 // ctxError returns the error of a context that is done, and its cause where
 // that says more.
 func ctxError(ctx context.Context) error {

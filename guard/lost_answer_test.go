@@ -179,6 +179,39 @@ func TestTheOutcomeOfACommitIsUnknownOnlyWhileEtcdStaysUnreachable(t *testing.T)
 	}
 }
 
+func TestAnUpdateThatIsStoredSucceedsThoughItsLockIsNotFreeYet(t *testing.T) {
+	t.Parallel()
+	for count, u := range updatings {
+		t.Run(count, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := lockertest.New(t)
+				s := store{client: lockertest.Client(a), prefix: locker.DefaultPrefix}
+				var after atomic.Int64 // transactions since the commit
+				f := &tap{around: func(ctx context.Context, tx txn, send send) (answer, error) {
+					switch {
+					case tx.puts(s.nameOf(u.keys[0])):
+						_, _ = send(ctx)
+						after.Store(1)
+						return nil, errAnswer
+					case after.Load() > 0 && after.Add(1) > 2: // the first one finds out
+						<-ctx.Done()
+						return nil, ctx.Err()
+					}
+					return send(ctx)
+				}}
+				l := newLocker(t, tapped(s.client, f))
+				wantErr(t, u.update(t.Context(), l), nil)
+				after.Store(0)
+				for _, k := range u.keys {
+					v, err := guard.New(a, k, guard.Stored(guard.JSON[int]())).Get(t.Context())
+					wantValue(t, v, err, 1)
+				}
+			})
+		})
+	}
+}
+
 func TestALostAnswerToAnAcquireStoresNothingAndHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	for name, carriedOut := range map[string]bool{"request": false, "answer": true} {

@@ -132,7 +132,8 @@ func updateAll(ctx context.Context, cells []anyCell, noFunc bool, fn func(contex
 	if err != nil {
 		return err
 	}
-	return named(opUpdate, names, h.Run(func(inner context.Context, h *locker.Hold) error {
+	stored := false
+	err = h.Run(func(inner context.Context, h *locker.Hold) error {
 		for i, from := range read(h, len(cells)) {
 			if err := cells[i].load(from); err != nil {
 				return err
@@ -152,8 +153,16 @@ func updateAll(ctx context.Context, cells []anyCell, noFunc bool, fn func(contex
 			}
 			changes[i] = next
 		}
-		return commit(ctx, h, changes...)
-	}))
+		if err := commit(ctx, h, changes...); err != nil {
+			return err
+		}
+		stored = true
+		return nil
+	})
+	if stored {
+		return nil // if a lock is not free yet, that is tried on
+	}
+	return named(opUpdate, names, err)
 }
 
 // joined is how several keys show in an error.

@@ -30,34 +30,41 @@ import (
 // twice.
 //
 // A bound value is loaded and stored by its Resource, whose errors come back.
-// If the lock was lost while Store ran, the error matches locker.ErrLost though
-// the value may be stored.
+// If the lock was lost while Store ran, the error matches the reason, and not
+// ErrFenced: the value is stored, and whoever loaded it before that may store
+// over it unseen.
 //
 // After every error the value returned is the zero T.
 func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur T) (T, error)) (T, error) {
 	var next T
-	err := g.withLoaded(ctx, opUpdate, fn == nil, func(inner context.Context, h *locker.Hold, cur T) (err error) {
+	stored := false
+	err := g.withLoaded(ctx, opUpdate, nil, fn == nil, func(inner context.Context, h *locker.Hold, cur T) (err error) {
 		if next, err = fn(inner, cur); err != nil {
 			return theirs{err}
 		}
 		if err := mayStore(ctx, h); err != nil {
 			return err
 		}
-		return g.resource.store(ctx, h, next)
+		if err := g.resource.store(ctx, h, next); err != nil {
+			return err
+		}
+		stored = true
+		return nil
 	})
-	if err != nil {
+	if !stored {
 		var zero T
 		return zero, err
 	}
-	return next, nil
+	return next, nil // if the lock is not free yet, that is tried on
 }
 
-// View waits until the lock is held and calls fn with the value, which nobody
-// who uses the lock changes before fn returns. It is for values that are bound,
-// and for work that goes with a value; to only see a Stored value, Get is
-// enough. Errors are as in Update.
+// View waits until the lock is held, shared with other Views, and calls fn with
+// the value: nobody updates it before fn returns. It is for values that are
+// bound, and for work that must go with the value; to only see a Stored value,
+// Get is enough. locker.HoldFrom gives fn the hold. Errors are as in Run and Get.
 func (g *Guard[T]) View(ctx context.Context, fn func(ctx context.Context, cur T) error) error {
-	return g.withLoaded(ctx, "view", fn == nil, func(inner context.Context, _ *locker.Hold, cur T) error {
+	shared := []locker.AcquireOption{locker.Shared()}
+	return g.withLoaded(ctx, "view", shared, fn == nil, func(inner context.Context, _ *locker.Hold, cur T) error {
 		if err := fn(inner, cur); err != nil {
 			return theirs{err}
 		}
@@ -65,8 +72,8 @@ func (g *Guard[T]) View(ctx context.Context, fn func(ctx context.Context, cur T)
 	})
 }
 
-// withLoaded runs fn under the lock with the value.
-func (g *Guard[T]) withLoaded(ctx context.Context, op string, noFunc bool, fn func(ctx context.Context, h *locker.Hold, cur T) error) error {
+// withLoaded runs fn under the lock, acquired with opts too, with the value.
+func (g *Guard[T]) withLoaded(ctx context.Context, op string, opts []locker.AcquireOption, noFunc bool, fn func(ctx context.Context, h *locker.Hold, cur T) error) error {
 	err := g.check(ctx)
 	if err == nil && noFunc {
 		err = invalid("nil function")
@@ -74,7 +81,7 @@ func (g *Guard[T]) withLoaded(ctx context.Context, op string, noFunc bool, fn fu
 	if err != nil {
 		return g.named(op, err)
 	}
-	h, err := g.locker.Acquire(ctx, g.key, slices.Concat(g.opts, g.resource.loading())...)
+	h, err := g.locker.Acquire(ctx, g.key, slices.Concat(g.opts, opts, g.resource.loading())...)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/phpgao/elock/guard"
@@ -36,6 +37,56 @@ func TestAViewShowsTheValueUnderItsLock(t *testing.T) {
 		wantFree(t, b)
 	}
 	s.wantStored(t, key, "7")
+}
+
+func TestViewsRunTogetherAndUpdatesAlone(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	a, b := s.locker(t), s.locker(t)
+	arrived, leave := make(chan int), make(chan struct{})
+	var wg sync.WaitGroup
+	for _, l := range []*locker.Locker{a, a, b} {
+		wg.Go(func() {
+			err := counter(l).View(t.Context(), func(_ context.Context, cur int) error {
+				arrived <- cur
+				<-leave
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 3 {
+		if cur := receive(t, arrived); cur != 0 {
+			t.Errorf("a view shows %d", cur)
+		}
+	}
+	wantLocked(t, b)
+	updated := make(chan error)
+	go func() {
+		_, err := counter(b).Update(t.Context(), increment)
+		updated <- err
+	}()
+	s.wantAbsent(t)
+	close(leave)
+	wg.Wait()
+	wantErr(t, receive(t, updated), nil)
+	err := counter(a).View(t.Context(), func(_ context.Context, cur int) error {
+		wantValue(t, cur, nil, 1)
+		return nil
+	})
+	wantErr(t, err, nil)
+}
+
+func TestAnUpdateUnderASharedLockIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	a := s.locker(t)
+	_, err := counter(a, guard.Acquiring[int](locker.Shared())).Update(t.Context(), increment)
+	wantErr(t, err, locker.ErrInvalidOption)
+	s.wantAbsent(t)
+	wantFree(t, a)
 }
 
 func TestAViewReturnsTheErrorOfItsFunctionAsItIs(t *testing.T) {

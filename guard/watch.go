@@ -16,9 +16,10 @@ import (
 // decode is yielded as a zero T with an error that matches ErrDecode, and the
 // watch goes on.
 //
-// It goes on too when a connection breaks, a leader is lost or etcd is away,
-// and misses nothing by that; only if etcd has compacted what was committed
-// meanwhile, the values between are left out, and the next is the current one.
+// It goes on too when a connection breaks, a leader is lost or etcd is away, and
+// misses nothing by that. Values between are left out, and the next is the
+// current one, if etcd has compacted what was committed meanwhile, or if a
+// connection turns out to be dead without a word; that takes some 20 seconds.
 //
 // Watch ends when the loop does, or ctx. If the Locker is closed it ends with
 // locker.ErrClosed, and if etcd refuses it with etcd's error. A guard without a
@@ -33,6 +34,7 @@ func (g *Guard[T]) Watch(ctx context.Context) iter.Seq2[T, error] {
 				watcher: g.locker.Client().Watcher,
 				name:    s.name(),
 				told:    -1,
+				stuck:   -1,
 				tell: func(kv *mvccpb.KeyValue) bool {
 					value, err := s.decode(kv)
 					return yield(value, g.named("watch", err))
@@ -53,8 +55,10 @@ type follower struct {
 	name    string
 	tell    func(*mvccpb.KeyValue) bool // reports whether to go on; nil: there is none
 
-	seen int64 // all changes up to this revision are told; 0: that cannot be said
-	told int64 // the revision of the last one told: 0 for a deletion, -1 for none
+	seen  int64     // all changes up to this revision are told; 0: that cannot be said
+	told  int64     // the revision of the last one told: 0 for a deletion, -1 for none
+	stuck int64     // what seen was when a check found a change that is not told; -1: it found none
+	since time.Time // when that was
 }
 
 const (
@@ -62,18 +66,18 @@ const (
 	// maxPause the longest.
 	retryPause = 50 * time.Millisecond
 	maxPause   = time.Second
-	// checkTicks is how often a silent watch is checked: a connection may be
-	// dead without a word.
-	checkTicks = 20 * time.Second
+	// checkTicks is how often it is checked whether a watch that says nothing
+	// is dead.
+	checkTicks = 10 * time.Second
 )
 
 var (
 	errEnough = errors.New("guard: the caller has enough")
-	errSilent = errors.New("guard: the watch has missed a change")
+	errSilent = errors.New("guard: the watch says nothing")
 )
 
 // follow goes on until the caller has enough, ctx or the locker ends, or etcd
-// refuses: only then it returns an error.
+// refuses.
 func (f *follower) follow(ctx, locker context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -81,13 +85,12 @@ func (f *follower) follow(ctx, locker context.Context) error {
 	for wait := retryPause; ; {
 		began := time.Now()
 		err := f.watch(ctx)
-		if errors.Is(err, errEnough) {
-			return nil
-		}
-		if ctx.Err() == nil && !refused(err) {
+		if ctx.Err() == nil && !errors.Is(err, errEnough) {
 			err = f.check(ctx) // a watch does not tell why it was refused
 		}
 		switch {
+		case errors.Is(err, errEnough):
+			return nil
 		case locker.Err() != nil:
 			return context.Cause(locker)
 		case ctx.Err() != nil:
@@ -112,76 +115,98 @@ func (f *follower) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	opts := []clientv3.OpOption{clientv3.WithCreatedNotify()}
-	if f.seen > 0 {
+	fresh := f.seen == 0
+	if !fresh {
 		opts = append(opts, clientv3.WithRev(f.seen+1))
 	}
+	limit := time.AfterFunc(checkTicks, cancel) // Watch waits until the watch is in place
 	changes := f.watcher.Watch(ctx, f.name, opts...)
+	if !limit.Stop() {
+		return errSilent
+	}
 	check := time.NewTicker(checkTicks)
 	defer check.Stop()
 	for {
+		var err error
 		select {
 		case resp, ok := <-changes:
 			if !ok {
 				return errSilent
 			}
-			if err := f.take(ctx, resp); err != nil {
-				return err
-			}
+			err = f.take(ctx, resp, fresh)
 		case <-check.C:
-			if err := f.check(ctx); errors.Is(err, errSilent) || refused(err) {
-				return err
-			}
+			err = f.check(ctx)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
-// take tells what resp has.
-func (f *follower) take(ctx context.Context, resp clientv3.WatchResponse) error {
+// take tells what resp says.
+func (f *follower) take(ctx context.Context, resp clientv3.WatchResponse, fresh bool) error {
 	if err := resp.Err(); err != nil {
 		if errors.Is(err, rpctypes.ErrCompacted) {
 			f.seen = 0
 		}
 		return err
 	}
-	if f.seen == 0 {
+	if resp.Created && fresh {
 		kv, rev, err := f.get(ctx)
 		if err != nil {
 			return err
 		}
-		f.seen = rev
-		if mod := kv.GetModRevision(); mod != f.told {
-			f.told = mod
-			if !f.tell(kv) {
-				return errEnough
-			}
+		if kv.GetModRevision() != f.told {
+			return f.next(kv, rev)
 		}
+		f.seen = rev
 	}
 	for _, ev := range resp.Events {
-		if ev.Kv.ModRevision <= f.seen {
+		kv, rev := ev.Kv, ev.Kv.ModRevision
+		if rev <= f.seen {
 			continue // read already
 		}
-		f.seen, f.told = ev.Kv.ModRevision, ev.Kv.ModRevision
-		kv := ev.Kv
 		if ev.Type == clientv3.EventTypeDelete {
-			kv, f.told = nil, 0
+			kv = nil
 		}
-		if !f.tell(kv) {
-			return errEnough
+		if err := f.next(kv, rev); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// check returns errSilent if there are changes that are not told.
+// next tells the value as of rev.
+func (f *follower) next(kv *mvccpb.KeyValue, rev int64) error {
+	f.seen, f.told = rev, kv.GetModRevision()
+	if !f.tell(kv) {
+		return errEnough
+	}
+	return nil
+}
+
+// check finds out whether the watch has failed to tell of a change: then it
+// returns errSilent, so that another one may. A client sends all watches in one
+// stream. If that is dead another one does no better, so at the next check it
+// tells the current value.
 func (f *follower) check(ctx context.Context) error {
 	kv, rev, err := f.get(ctx)
 	switch {
 	case err != nil:
-		return err
-	case kv.GetModRevision() != f.told:
+		f.stuck = -1
+		if refused(err) {
+			return err
+		}
+	case kv.GetModRevision() == f.told:
+		f.stuck = -1
+		if kv != nil { // else changes may be on their way
+			f.seen = rev
+		}
+	case f.stuck != f.seen:
+		f.stuck, f.since = f.seen, time.Now()
 		return errSilent
-	case f.seen > 0 && kv != nil: // of what is absent, changes may be on their way
-		f.seen = rev
+	case time.Since(f.since) >= checkTicks/2:
+		return f.next(kv, rev)
 	}
 	return nil
 }
