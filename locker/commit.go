@@ -198,11 +198,14 @@ func (p parting) resolve(caller context.Context, ops []clientv3.Op) (done, known
 	for wait := retryPause; ctx.Err() == nil; wait = pause(ctx, wait) {
 		try, cancel := context.WithTimeout(ctx, patience)
 		done, err := p.outcome(try, ops)
+		if errors.Is(err, rpctypes.ErrCompacted) {
+			done, err = p.appearance(try, ops)
+		}
 		cancel()
 		switch {
 		case err == nil:
 			return done, true
-		case errors.Is(err, rpctypes.ErrCompacted):
+		case errors.Is(err, errOverwritten):
 			return false, false
 		}
 	}
@@ -247,4 +250,33 @@ func (p parting) outcome(ctx context.Context, ops []clientv3.Op) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// errOverwritten says that somebody else has written since.
+var errOverwritten = errors.New("locker: overwritten since")
+
+// appearance is outcome without the past, from what etcd has now: sure as long
+// as nobody else has written.
+func (p parting) appearance(ctx context.Context, ops []clientv3.Op) (bool, error) {
+	h := p.h
+	base := h.claim.rev
+	if h.read != nil {
+		base = h.read.rev
+	}
+	put := slices.IndexFunc(ops, clientv3.Op.IsPut)
+	if put < 0 {
+		return false, errOverwritten
+	}
+	resp, err := h.claim.l.kv.Get(ctx, string(ops[put].KeyBytes()))
+	switch {
+	case err != nil:
+		return false, err
+	case len(resp.Kvs) == 0:
+		return false, errOverwritten
+	case resp.Kvs[0].ModRevision <= base:
+		return false, nil
+	case h.read != nil && bytes.Equal(resp.Kvs[0].Value, ops[put].ValueBytes()):
+		return true, nil
+	}
+	return false, errOverwritten
 }

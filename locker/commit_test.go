@@ -120,12 +120,19 @@ func TestACommitThatEtcdRefusesReleasesTheLock(t *testing.T) {
 func TestACommitWhoseAnswerIsLostIsResolved(t *testing.T) {
 	t.Parallel()
 	for _, carriedOut := range []bool{false, true} {
-		for _, how := range []string{"alone", "one waits", "one waits, late in the term", "all", "retained"} {
+		for _, how := range []string{"alone", "one waits", "one waits, late in the term", "all", "retained", "compacted"} {
 			t.Run(fmt.Sprintf("carried out=%v, %s", carriedOut, how), func(t *testing.T) {
 				t.Parallel()
 				var armed atomic.Bool
+				_, b, client, prefix := newPair(t)
 				lose := losing(carriedOut, errors.New("test: lost"), func(c call) bool {
-					return (c.kind == "delete" || c.kind == "try" || c.kind == "acquire") && armed.CompareAndSwap(true, false)
+					if c.kind == "read" || c.kind == "get" || !armed.CompareAndSwap(true, false) {
+						return false
+					}
+					if how == "compacted" {
+						compact(t, client, prefix)
+					}
+					return true
 				})
 				var opts []locker.Option
 				switch how {
@@ -136,7 +143,6 @@ func TestACommitWhoseAnswerIsLostIsResolved(t *testing.T) {
 				case "retained":
 					opts = append(opts, locker.WithRetain(time.Minute))
 				}
-				_, b, client, prefix := newPair(t)
 				a := newLocker(t, faulty(client, lose), append(opts, locker.WithPrefix(prefix), locker.WithoutBatching())...)
 				wanted := []keyspace.Key{key}
 				if how == "all" {
