@@ -25,6 +25,12 @@ var (
 	sessionPerLock = work.SessionPerLock("session-per-lock")
 	putDelete      = work.PutDelete("put+delete")
 	local          = work.Local("sync.Mutex")
+
+	guarded         = work.Guarded("elock")
+	guardedRetained = work.Guarded("elock-retain", locker.WithRetain(time.Minute))
+	mutexGetPut     = work.Locked("mutex+get+put", mutex)
+	mutexEachGetPut = work.Locked("mutex+get+put", mutexEach)
+	stm             = work.Transactional("stm")
 )
 
 func each(b *testing.B, impls []work.Impl, f func(b *testing.B, impl work.Impl)) {
@@ -86,6 +92,26 @@ func BenchmarkZipf(b *testing.B) {
 			work.Zipf(b, s, impl, clients, goroutines)
 		})
 	})
+}
+
+// Numbers in etcd that the goroutines of one process add to.
+func BenchmarkUpdate(b *testing.B) {
+	s := work.Alone(b)
+	for _, one := range []bool{true, false} {
+		byHand, values := mutexGetPut, "own"
+		if one {
+			byHand, values = mutexEachGetPut, "one" // goroutines under one session would not exclude each other
+		}
+		b.Run("values="+values, func(b *testing.B) {
+			for _, goroutines := range []int{1, 16, 64} {
+				b.Run(fmt.Sprintf("goroutines=%d", goroutines), func(b *testing.B) {
+					each(b, []work.Impl{guarded, guardedRetained, byHand, stm}, func(b *testing.B, impl work.Impl) {
+						work.Update(b, s, impl, one, goroutines)
+					})
+				})
+			}
+		})
+	}
 }
 
 // A try of a lock that another process holds.

@@ -23,6 +23,13 @@
 //	sync+mutex        concurrency.Mutex with one session, and a sync.Mutex for each key before it
 //	session-per-lock  concurrency.Mutex with a new session for every lock, as the original ELocker has
 //
+// and in Update, where a number in etcd is added to:
+//
+//	elock             guard.Update of a guard.Stored number
+//	elock-retain      the same, WithRetain(time.Minute)
+//	mutex+get+put     by hand under a concurrency.Mutex, with a session for each goroutine where they want the same number
+//	stm               concurrency.NewSTM: no lock, tried again until nobody came between
+//
 // and the limits, which do not lock at all or need no etcd:
 //
 //	put+delete        a put and a delete, one after the other, for each lock and unlock; a get for a try
@@ -32,7 +39,7 @@
 // # Work
 //
 // Pair is one goroutine that locks and unlocks one key; in Distinct each has its own. In Hot several processes, and in
-// HotLocal the goroutines of one, want the same key. Zipf is between: a few keys are wanted by many. Try tries a lock that is
+// HotLocal the goroutines of one, want the same key. Zipf is between: a few keys are wanted by many. In Update each turn is an update of a number. Try tries a lock that is
 // held. Held holds many locks, and locks another beside them. Cluster has three members instead of one, and Far a network
 // that takes 2 ms for each round trip.
 //
