@@ -20,6 +20,13 @@
 // and a write. For that there is [Hold.Token], which the written resource can
 // compare, and [Hold.Fence], for writes to etcd itself.
 //
+// # More than one
+//
+// [Shared] holds of a key are held together, and [Locker.AcquireAll] holds
+// several keys as one. [Reading] and [Hold.Commit] carry what the lock guards:
+// the first reads it in the transaction that acquires, the second writes it in
+// the one that releases, if the lock is still held.
+//
 // # Failure
 //
 // Every method that fails returns an [*Error]; errors.Is finds the reason in
@@ -46,5 +53,7 @@
 // for news of those ahead (feed.go). Then it becomes a hold (hold.go), of which
 // registry.go keeps account and which the monitor (monitor.go) and the sentry
 // (sentry.go) watch. A release hands the lock on or keeps it (keep.go), or
-// deletes its entry. What cannot be released at once goes to settle.go.
+// deletes its entry, perhaps in a transaction of its owner (commit.go). What
+// cannot be released at once goes to settle.go. Those who share a lock meet in
+// its lane (shared.go); all.go binds several holds together.
 package locker
