@@ -19,14 +19,22 @@ type Resource[T any] interface {
 	Store(ctx context.Context, token locker.Token, value T) error
 }
 
-// Bind keeps the value in r, with the lock's token against those who write
-// late.
+// A Claimer is a Resource that knows of an update before it stores.
 //
-// Between Load and Store another holder may load too, if the lock was lost:
-// should the first still store before the other does, its value is overwritten
-// unseen. A Load that raises the token as well leaves no such gap. In an Update
-// or a View, locker.HoldFrom gives the hold whose token that is; in a Get, any
-// hold that it gives is the caller's, perhaps of another key.
+// Between the Load and the Store of an update whose lock is lost, the next
+// holder may load. If the first still stores before the next one does, the token
+// cannot stop it, and its value is overwritten unseen. A Claim leaves no such
+// gap.
+type Claimer[T any] interface {
+	Resource[T]
+	// Claim is the Load of an update. In one step, it returns the value and has
+	// Store refuse all older tokens from now on; if it has seen a greater token,
+	// it returns an error that matches ErrFenced.
+	Claim(ctx context.Context, token locker.Token) (T, error)
+}
+
+// Bind keeps the value in r, which the lock's token protects from those who
+// write late. If r is a Claimer, no update is lost to them either.
 func Bind[T any](r Resource[T]) Option[T] {
 	return func(g *Guard[T]) {
 		if r == nil {
@@ -51,6 +59,18 @@ func (b bound[T]) look(ctx context.Context, _ []GetOption) (T, error) {
 func (b bound[T]) loading() []locker.AcquireOption { return nil }
 
 func (b bound[T]) load(ctx context.Context, _ *locker.Hold) (T, error) { return b.look(ctx, nil) }
+
+func (b bound[T]) claim(ctx context.Context, h *locker.Hold) (T, error) {
+	c, ok := b.r.(Claimer[T])
+	if !ok {
+		return b.load(ctx, h)
+	}
+	value, err := c.Claim(ctx, h.Token())
+	if err != nil {
+		return value, fmt.Errorf("claim: %w", err)
+	}
+	return value, nil
+}
 
 func (b bound[T]) store(ctx context.Context, h *locker.Hold, value T) error {
 	if err := b.r.Store(ctx, h.Token(), value); err != nil {

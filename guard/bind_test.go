@@ -81,6 +81,60 @@ func TestABoundValueIsLoadedAndStoredUnderItsLockWithItsToken(t *testing.T) {
 	wantValue(t, v, err, 8)
 }
 
+// A register is a shelf that can be claimed.
+type register struct{ shelf }
+
+func (r *register) Claim(ctx context.Context, token locker.Token) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if token < r.token {
+		return 0, fmt.Errorf("%w: token %d after %d", guard.ErrFenced, token, r.token)
+	}
+	r.token = token
+	return r.value, nil
+}
+
+func TestWhoHasClaimedAValueIsNotOverwrittenByWhoClaimedItEarlier(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t)
+	r := &register{shelf{value: 7}}
+	update := func(l *locker.Locker, fn func(context.Context, int) (int, error)) error {
+		_, err := guard.New(l, key, guard.Bind[int](r)).Update(t.Context(), fn)
+		return err
+	}
+	claimed, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	r.during = func() { // a's Store: its lock is lost, and b claims the value
+		once.Do(func() {
+			evict(t, b)
+			go func() {
+				ended <- update(b, func(_ context.Context, cur int) (int, error) {
+					close(claimed)
+					receive(t, goOn)
+					return cur + 10, nil
+				})
+			}()
+			receive(t, claimed)
+		})
+	}
+	err := update(a, increment)
+	wantErr(t, err, guard.ErrFenced, locker.ErrLost)
+	close(goOn)
+	wantErr(t, receive(t, ended), nil)
+	r.want(t, 17, 2)
+}
+
+func TestAViewClaimsNothing(t *testing.T) {
+	t.Parallel()
+	a, _ := newPair(t)
+	r := &register{shelf{value: 7, token: 1 << 62}}
+	g := guard.New(a, key, guard.Bind[int](r))
+	wantErr(t, g.View(t.Context(), func(context.Context, int) error { return nil }), nil)
+	_, err := g.Update(t.Context(), func(context.Context, int) (int, error) { panic("it ran") })
+	wantErr(t, err, guard.ErrFenced)
+	wantOp(t, err, "update")
+}
+
 func TestAStoreThatRefusesATokenFencesTheUpdateOff(t *testing.T) {
 	t.Parallel()
 	a, b := newPair(t)

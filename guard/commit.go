@@ -59,6 +59,8 @@ func (s stored[T]) load(_ context.Context, h *locker.Hold) (T, error) {
 	return s.decode(read(h, 1)[0])
 }
 
+func (s stored[T]) claim(ctx context.Context, h *locker.Hold) (T, error) { return s.load(ctx, h) }
+
 func (s stored[T]) store(ctx context.Context, h *locker.Hold, value T) error {
 	c, err := s.change(read(h, 1)[0], value)
 	if err != nil {

@@ -27,6 +27,8 @@ type resource[T any] interface {
 	loading() []locker.AcquireOption
 	// load reads the value under h.
 	load(ctx context.Context, h *locker.Hold) (T, error)
+	// claim is load before a store.
+	claim(ctx context.Context, h *locker.Hold) (T, error)
 	// store writes the value under h, and may end h.
 	store(ctx context.Context, h *locker.Hold, value T) error
 }

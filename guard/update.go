@@ -38,7 +38,7 @@ import (
 func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur T) (T, error)) (T, error) {
 	var next T
 	stored := false
-	err := g.withLoaded(ctx, opUpdate, nil, fn == nil, func(inner context.Context, h *locker.Hold, cur T) (err error) {
+	err := g.withLoaded(ctx, opUpdate, false, fn == nil, func(inner context.Context, h *locker.Hold, cur T) (err error) {
 		if next, err = fn(inner, cur); err != nil {
 			return theirs{err}
 		}
@@ -63,8 +63,7 @@ func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur 
 // bound, and for work that must go with the value; to only see a Stored value,
 // Get is enough. locker.HoldFrom gives fn the hold. Errors are as in Run and Get.
 func (g *Guard[T]) View(ctx context.Context, fn func(ctx context.Context, cur T) error) error {
-	shared := []locker.AcquireOption{locker.Shared()}
-	return g.withLoaded(ctx, "view", shared, fn == nil, func(inner context.Context, _ *locker.Hold, cur T) error {
+	return g.withLoaded(ctx, "view", true, fn == nil, func(inner context.Context, _ *locker.Hold, cur T) error {
 		if err := fn(inner, cur); err != nil {
 			return theirs{err}
 		}
@@ -72,8 +71,8 @@ func (g *Guard[T]) View(ctx context.Context, fn func(ctx context.Context, cur T)
 	})
 }
 
-// withLoaded runs fn under the lock, acquired with opts too, with the value.
-func (g *Guard[T]) withLoaded(ctx context.Context, op string, opts []locker.AcquireOption, noFunc bool, fn func(ctx context.Context, h *locker.Hold, cur T) error) error {
+// withLoaded runs fn with the value under the lock, shared or alone.
+func (g *Guard[T]) withLoaded(ctx context.Context, op string, shared, noFunc bool, fn func(ctx context.Context, h *locker.Hold, cur T) error) error {
 	err := g.check(ctx)
 	if err == nil && noFunc {
 		err = invalid("nil function")
@@ -81,12 +80,16 @@ func (g *Guard[T]) withLoaded(ctx context.Context, op string, opts []locker.Acqu
 	if err != nil {
 		return g.named(op, err)
 	}
-	h, err := g.locker.Acquire(ctx, g.key, slices.Concat(g.opts, opts, g.resource.loading())...)
+	opts, load := slices.Concat(g.opts, g.resource.loading()), g.resource.claim
+	if shared {
+		opts, load = append(opts, locker.Shared()), g.resource.load
+	}
+	h, err := g.locker.Acquire(ctx, g.key, opts...)
 	if err != nil {
 		return err
 	}
 	return g.named(op, h.Run(func(ctx context.Context, h *locker.Hold) error {
-		cur, err := g.resource.load(ctx, h)
+		cur, err := load(ctx, h)
 		if err != nil {
 			return err
 		}
