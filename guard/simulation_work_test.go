@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/phpgao/elock/guard"
@@ -22,6 +23,8 @@ type process struct {
 	w      *world
 	name   string
 	client *etcdsim.Client
+
+	restarting atomic.Bool
 
 	mu sync.Mutex
 	l  *locker.Locker
@@ -123,11 +126,12 @@ func (p worker) work() {
 }
 
 func (p worker) restart() {
-	l := p.locker()
-	p.w.logf("%s: close: %v", p.name, l.Close())
-	if p.locker() == l { // else another worker was faster
-		p.start(p.dice)
+	if !p.restarting.CompareAndSwap(false, true) {
+		return
 	}
+	defer p.restarting.Store(false)
+	p.w.logf("%s: close: %v", p.name, p.locker().Close())
+	p.start(p.dice)
 }
 
 // anyKeys returns n keys, or all if there are not so many.
