@@ -1,0 +1,295 @@
+package guard_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/phpgao/elock/guard"
+	"github.com/phpgao/elock/keyspace"
+	"github.com/phpgao/elock/locker"
+)
+
+// openShop returns a Locker, and what closes all there is.
+func openShop() (l *locker.Locker, closeAll func()) {
+	client := dial()
+	l = open(client)
+	return l, func() { l.Close(); client.Close() }
+}
+
+func item(l *locker.Locker, sku SKU) *guard.Guard[Item] {
+	return guard.New(l, stock.Key(sku), guard.Stored(guard.JSON[Item]()))
+}
+
+func ExampleGuard_Update() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	kettle := item(l, "kettle")
+	now, err := kettle.Update(ctx, func(_ context.Context, cur Item) (Item, error) {
+		cur.SKU = "kettle" // what was never stored is the zero Item
+		cur.Stock += 8
+		return cur, nil
+	})
+	fmt.Println(now, err)
+
+	_, err = kettle.Update(ctx, func(_ context.Context, cur Item) (Item, error) {
+		if cur.Stock < 10 {
+			return cur, errors.New("not enough") // nothing is stored
+		}
+		cur.Stock -= 10
+		return cur, nil
+	})
+	fmt.Println(err)
+	// Output:
+	// {kettle 8} <nil>
+	// not enough
+}
+
+// What an update stores is safe from who lost the lock without noticing.
+func ExampleGuard_Update_fenced() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	kettle := item(l, "kettle")
+	_, err := kettle.Update(ctx, func(_ context.Context, cur Item) (Item, error) {
+		l.Evict(ctx, kettle.Key()) // somebody takes the lock away
+		cur.Stock = 1000
+		return cur, nil
+	})
+	fmt.Println(errors.Is(err, guard.ErrFenced), errors.Is(err, locker.ErrLost))
+	now, err := kettle.Get(ctx)
+	fmt.Println(now.Stock, err)
+	// Output:
+	// true true
+	// 0 <nil>
+}
+
+func ExampleGuard_Get() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	kettle := item(l, "kettle")
+	now, err := kettle.Get(ctx) // takes no lock
+	fmt.Println(now.Stock, err)
+	// From the nearest member, perhaps of a moment ago:
+	now, err = kettle.Get(ctx, guard.Serializable())
+	fmt.Println(now.Stock, err)
+	// Output:
+	// 0 <nil>
+	// 0 <nil>
+}
+
+func ExampleGuard_GetVersion() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	kettle := item(l, "kettle")
+	_, version, err := kettle.GetVersion(ctx)
+	fmt.Println("stored:", version != 0, err)
+	if _, err := kettle.Update(ctx, func(_ context.Context, cur Item) (Item, error) { return cur, nil }); err != nil {
+		fmt.Println(err)
+	}
+	_, version, err = kettle.GetVersion(ctx)
+	fmt.Println("stored:", version != 0, err)
+	// Output:
+	// stored: false <nil>
+	// stored: true <nil>
+}
+
+func ExampleGuard_Watch() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	kettle := item(l, "kettle")
+	for now, err := range kettle.Watch(ctx) {
+		if err != nil {
+			fmt.Println(err)
+			break
+		}
+		fmt.Println("in stock:", now.Stock)
+		if now.Stock == 3 {
+			break
+		}
+		_, err := kettle.Update(ctx, func(_ context.Context, cur Item) (Item, error) {
+			cur.Stock++
+			return cur, nil
+		})
+		if err != nil {
+			fmt.Println(err)
+			break
+		}
+	}
+	// Output:
+	// in stock: 0
+	// in stock: 1
+	// in stock: 2
+	// in stock: 3
+}
+
+func ExampleGuard_View() {
+	l, done := openShop()
+	defer done()
+
+	err := item(l, "kettle").View(context.Background(), func(_ context.Context, cur Item) error {
+		// Nobody updates the kettle now; others may view it.
+		fmt.Println("in stock:", cur.Stock)
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// in stock: 0
+	// <nil>
+}
+
+func ExampleUpdate2() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	accounts := keyspace.MustNew[string]("account")
+	ann := guard.New(l, accounts.Key("ann"), guard.Stored(guard.JSON[int]()))
+	bob := guard.New(l, accounts.Key("bob"), guard.Stored(guard.JSON[int]()))
+	err := guard.Update2(ctx, ann, bob, func(_ context.Context, a, b int) (int, int, error) {
+		return a - 30, b + 30, nil // both, or neither
+	})
+	fmt.Println(err)
+	a, _ := ann.Get(ctx)
+	b, _ := bob.Get(ctx)
+	fmt.Println(a, b)
+	// Output:
+	// <nil>
+	// -30 30
+}
+
+func ExampleUpdateN() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	players := keyspace.MustNew[int]("player")
+	var all []*guard.Guard[int]
+	for id := range 4 {
+		all = append(all, guard.New(l, players.Key(id), guard.Stored(guard.JSON[int]())))
+	}
+	err := guard.UpdateN(ctx, all, func(_ context.Context, chips []int) ([]int, error) {
+		for i := range chips {
+			chips[i] += 100
+		}
+		return chips, nil
+	})
+	fmt.Println(err)
+	last, err := all[3].Get(ctx)
+	fmt.Println(last, err)
+	// Output:
+	// <nil>
+	// 100 <nil>
+}
+
+func ExampleStored() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	gateway := guard.New(l, keyspace.MustParse("net/gateway"), guard.Stored(guard.Text[netip.Addr]()))
+	_, err := gateway.Update(ctx, func(context.Context, netip.Addr) (netip.Addr, error) {
+		return netip.MustParseAddr("192.0.2.1"), nil
+	})
+	fmt.Println(err)
+	// It is an ordinary key of etcd, beside the lock.
+	resp, err := l.Client().KV.Get(ctx, gateway.Key().ValuePath(l.Prefix()))
+	fmt.Printf("%s is %s %v\n", resp.Kvs[0].Key, resp.Kvs[0].Value, err)
+	// Output:
+	// <nil>
+	// /elock/net:/gateway is 192.0.2.1 <nil>
+}
+
+func ExampleBinary() {
+	codec := guard.Binary[time.Time]()
+	data, err := codec.Marshal(time.Unix(0, 0).UTC())
+	fmt.Println(len(data), err)
+	then, err := codec.Unmarshal(data)
+	fmt.Println(then, err)
+	// Output:
+	// 15 <nil>
+	// 1970-01-01 00:00:00 +0000 UTC <nil>
+}
+
+func ExampleText() {
+	data, err := guard.Text[netip.Prefix]().Marshal(netip.MustParsePrefix("192.0.2.0/24"))
+	fmt.Printf("%s %v\n", data, err)
+	// Output: 192.0.2.0/24 <nil>
+}
+
+func ExampleBytes() {
+	l, done := openShop()
+	defer done()
+
+	motto := guard.New(l, keyspace.MustParse("motto"), guard.Stored(guard.Bytes[string]()))
+	now, err := motto.Update(context.Background(), func(context.Context, string) (string, error) { return "open all night", nil })
+	fmt.Println(now, err)
+	// Output: open all night <nil>
+}
+
+// Protobuf is a Codec of messages: *M, a pointer to a generated struct.
+type Protobuf[M any, P interface {
+	*M
+	proto.Message
+}] struct{}
+
+func (Protobuf[M, P]) Marshal(m P) ([]byte, error) { return proto.Marshal(m) }
+
+func (Protobuf[M, P]) Unmarshal(data []byte) (P, error) {
+	m := P(new(M))
+	return m, proto.Unmarshal(data, m)
+}
+
+// A codec for Protobuf is these lines; the package itself does not depend on it.
+func ExampleCodec_protobuf() {
+	l, done := openShop()
+	defer done()
+
+	codec := Protobuf[durationpb.Duration, *durationpb.Duration]{}
+	timeout := guard.New(l, keyspace.MustParse("config/timeout"), guard.Stored[*durationpb.Duration](codec))
+	now, err := timeout.Update(context.Background(), func(_ context.Context, cur *durationpb.Duration) (*durationpb.Duration, error) {
+		return durationpb.New(cur.AsDuration() + time.Minute), nil // cur is nil at first
+	})
+	fmt.Println(now.AsDuration(), err)
+	// Output: 1m0s <nil>
+}
+
+// A Ledger is a Resource. It stands for a database: see examples/sql for one.
+type Ledger struct {
+	balance int
+	token   locker.Token
+}
+
+func (l *Ledger) Load(context.Context) (int, error) { return l.balance, nil }
+
+func (l *Ledger) Store(_ context.Context, token locker.Token, balance int) error {
+	if token < l.token { // in SQL, a WHERE clause
+		return fmt.Errorf("%w: token %d after %d", guard.ErrFenced, token, l.token)
+	}
+	l.balance, l.token = balance, token
+	return nil
+}
+
+func ExampleBind() {
+	l, done := openShop()
+	defer done()
+
+	ledger := guard.New(l, keyspace.MustParse("ledger"), guard.Bind[int](new(Ledger)))
+	balance, err := ledger.Update(context.Background(), func(_ context.Context, cur int) (int, error) { return cur + 30, nil })
+	fmt.Println(balance, err)
+	// Output: 30 <nil>
+}
