@@ -187,22 +187,22 @@ func (c *claim) enter(ctx context.Context, try bool) (err error) {
 // errStale says that the name was taken by an older claim, now removed.
 var errStale = errors.New("locker: stale queue entry")
 
-// join is what puts c in the queue and reads those ahead. It requires that its
-// name is free.
+// join is what reads who is ahead and puts c behind them: in this order, so
+// that etcd does not send c's own record back. It requires that its name is free.
 func (c *claim) join() []clientv3.Op {
 	return []clientv3.Op{
-		clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id)),
-		clientv3.OpGet(c.dir, clientv3.WithPrefix(), clientv3.WithLimit(1+nearby), // itself, too
+		clientv3.OpGet(c.dir, clientv3.WithPrefix(), clientv3.WithLimit(nearby),
 			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)),
+		clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id)),
 	}
 }
 
 // joined notes that c came into the queue at rev.
-func (c *claim) joined(rev int64, queue *pb.RangeResponse) {
+func (c *claim) joined(rev int64, ahead *pb.RangeResponse) {
 	c.rev, c.sent = rev, true
-	c.place = placeOf(rev, queue.Kvs[1:], queue.Count > int64(len(queue.Kvs)))
+	c.place = placeOf(rev, ahead.Kvs, ahead.Count > int64(len(ahead.Kvs)))
 	if !c.place.complete {
-		c.place.n = int(queue.Count) - 1
+		c.place.n = int(ahead.Count)
 	}
 }
 
@@ -228,7 +228,7 @@ func (c *claim) put(ctx context.Context) error {
 	if !a.succeeded {
 		return c.clear(ctx, a.kvs(0)[0])
 	}
-	c.joined(a.rev, a.responses[1].GetResponseRange())
+	c.joined(a.rev, a.responses[0].GetResponseRange())
 	return nil
 }
 
@@ -347,7 +347,7 @@ func (c *claim) requeue(ctx context.Context, ended func()) (bool, error) {
 	if !a.succeeded {
 		return false, nil
 	}
-	heir.joined(a.rev, a.responses[2].GetResponseRange())
+	heir.joined(a.rev, a.responses[1].GetResponseRange())
 	c.kept.stop()
 	ended()
 	if !c.l.lanes.hand(heir, next) {
