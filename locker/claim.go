@@ -401,7 +401,10 @@ func (l *Locker) deleteRevision(ctx context.Context, key keyspace.Key, name stri
 
 // created compares the create revision of a key, which is 0 where there is none.
 func created(name string, rev int64) clientv3.Cmp {
-	return clientv3.Compare(clientv3.CreateRevision(name), "=", rev)
+	cmp := clientv3.CreateRevision(name)
+	// What clientv3.Compare does to a copy, made by reflection.
+	cmp.GetCompare().TargetUnion = &pb.Compare_CreateRevision{CreateRevision: rev}
+	return cmp
 }
 
 // leased drops the keys that are not entries of a queue.
