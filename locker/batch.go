@@ -21,6 +21,7 @@ type txn struct {
 	key       keyspace.Key
 	cmps      []clientv3.Cmp
 	then, els []clientv3.Op
+	likely    bool // cmps hold but for accidents
 }
 
 // An answer is what etcd says to a txn.
@@ -32,6 +33,14 @@ type answer struct {
 
 // kvs returns the keys that the i-th operation read.
 func (a answer) kvs(i int) []*mvccpb.KeyValue { return a.responses[i].GetResponseRange().Kvs }
+
+// ops is how many operations of a batch t may be.
+func (t txn) ops() int {
+	if t.likely {
+		return max(len(t.cmps), len(t.then))
+	}
+	return 1
+}
 
 // size is how much t writes, in bytes.
 func (t txn) size() (n int) {
@@ -53,13 +62,13 @@ type batcher struct {
 	flights int          // on their way, of this era
 	era     int          // those of an earlier one took too long, and count no more
 	queue   []*passenger // in the order in which they came
-	limit   int          // how many etcd takes at once
+	limit   int          // how many operations etcd takes at once
 }
 
 const (
-	// maxBatch is how many transactions go together. Nested, each may have
-	// as many operations as the outer one leaves of etcd's default of 128.
-	maxBatch = 64
+	// maxBatch is how many operations go together. Nested transactions may
+	// each have as many as the outer one leaves of etcd's default of 128.
+	maxBatch = 120
 	// maxFlights is how many batches are on their way at once.
 	maxFlights = 2
 	// maxBytes is how much a batch writes. etcd and its client refuse large
@@ -168,11 +177,12 @@ func (b *batcher) board() *flight {
 	f := &flight{era: b.era}
 	f.ctx, f.cancel = linger(b.l.ctx, grace)
 	locks := make(map[keyspace.Key]bool, min(len(b.queue), b.limit))
-	bytes := 0
+	ops, bytes := 0, 0
 	b.queue = slices.DeleteFunc(b.queue, func(p *passenger) bool {
-		if len(f.all) == b.limit || locks[p.key] || len(f.all) > 0 && bytes+p.size() > maxBytes {
+		if locks[p.key] || len(f.all) > 0 && (ops+p.ops() > b.limit || bytes+p.size() > maxBytes) {
 			return false
 		}
+		ops += p.ops()
 		bytes += p.size()
 		locks[p.key] = true
 		p.flight = f
@@ -188,7 +198,7 @@ func (b *batcher) start(f *flight) {
 		return
 	}
 	fly := func() {
-		b.fly(f.ctx, f.all)
+		b.fly(f.ctx, f.all, true)
 		f.cancel()
 		b.land(f.era)
 	}
@@ -197,35 +207,56 @@ func (b *batcher) start(f *flight) {
 	}
 }
 
-// fly sends transactions together and gives everybody the answer. What one of
-// them makes etcd refuse is sent again in halves, so that it alone fails.
-func (b *batcher) fly(ctx context.Context, all []*passenger) {
+// fly sends transactions together and gives everybody the answer. Flat, the
+// likely ones become parts of one, which does nothing if any of them must fail:
+// then all are sent again, nested, which costs more. What one of them makes etcd
+// refuse is sent again in halves, so that it alone fails.
+func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 	if len(all) == 1 {
 		p := all[0]
 		p.answer, p.err = b.send(ctx, p.txn)
 		close(p.done)
 		return
 	}
-	ops := make([]clientv3.Op, len(all))
-	for i, p := range all {
-		ops[i] = clientv3.OpTxn(p.cmps, p.then, p.els)
+	n := 0
+	for _, p := range all {
+		n += len(p.then)
 	}
-	resp, err := b.l.kv.Txn(ctx).Then(ops...).Commit()
+	cmps, ops := make([]clientv3.Cmp, 0, n), make([]clientv3.Op, 0, n)
+	for _, p := range all {
+		if flat && p.likely {
+			cmps, ops = append(cmps, p.cmps...), append(ops, p.then...)
+		} else {
+			ops = append(ops, clientv3.OpTxn(p.cmps, p.then, p.els))
+		}
+	}
+	resp, err := b.l.kv.Txn(ctx).If(cmps...).Then(ops...).Commit()
 	if divisible(err) {
-		half := len(all) / 2
 		if errors.Is(err, rpctypes.ErrTooManyOps) {
 			b.mu.Lock()
-			b.limit = max(1, min(b.limit, half))
+			b.limit = max(1, min(b.limit, len(ops)/2))
 			b.mu.Unlock()
 		}
-		b.fly(ctx, all[:half])
-		b.fly(ctx, all[half:])
+		half := len(all) / 2
+		b.fly(ctx, all[:half], flat)
+		b.fly(ctx, all[half:], flat)
 		return
 	}
-	for i, p := range all {
-		if p.err = err; err == nil {
+	if err == nil && !resp.Succeeded {
+		b.fly(ctx, all, false)
+		return
+	}
+	i := 0
+	for _, p := range all {
+		switch p.err = err; {
+		case err != nil:
+		case flat && p.likely:
+			p.answer = answer{true, resp.Header.Revision, resp.Responses[i : i+len(p.then)]}
+			i += len(p.then)
+		default:
 			t := resp.Responses[i].GetResponseTxn()
 			p.answer = answer{t.Succeeded, resp.Header.Revision, t.Responses}
+			i++
 		}
 		close(p.done)
 	}

@@ -167,3 +167,37 @@ func TestABatchFitsIntoWhatTheServerTakes(t *testing.T) {
 		t.Error("nothing went together")
 	}
 }
+
+func TestALockLostByHandIsLostAloneInItsBatch(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix := s.Prefix(t)
+	var n tally
+	l := newLocker(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(prefix))
+	space := keyspace.MustNew[int]("crowd")
+	holds := make([]*locker.Hold, 64)
+	for i := range holds {
+		h, err := l.Acquire(t.Context(), space.Key(i))
+		must(t, err)
+		holds[i] = h
+	}
+	_, err := s.Client(t).Delete(t.Context(), space.Key(13).Path(prefix), clientv3.WithPrefix())
+	must(t, err)
+
+	errs := make([]error, len(holds))
+	var wg sync.WaitGroup
+	for i, h := range holds {
+		wg.Go(func() { errs[i] = h.Release(t.Context()) })
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if i == 13 {
+			wantErr(t, err, locker.ErrLost)
+		} else if err != nil {
+			t.Errorf("lock %d: %v", i, err)
+		}
+	}
+	if n.batches.Load() == 0 {
+		t.Error("nothing went together")
+	}
+}

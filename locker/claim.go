@@ -220,7 +220,7 @@ func (c *claim) put(ctx context.Context) error {
 		key:  c.key,
 		cmps: []clientv3.Cmp{created(c.name, 0)},
 		then: c.join(),
-		els:  []clientv3.Op{clientv3.OpGet(c.name)},
+		els:  []clientv3.Op{clientv3.OpGet(c.name)}, likely: true,
 	})
 	if err != nil {
 		return err
@@ -338,7 +338,7 @@ func (c *claim) requeue(ctx context.Context, ended func()) (bool, error) {
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
 		cmps: []clientv3.Cmp{created(c.name, c.rev), created(heir.name, 0)},
-		then: append([]clientv3.Op{clientv3.OpDelete(c.name)}, heir.join()...),
+		then: append([]clientv3.Op{clientv3.OpDelete(c.name)}, heir.join()...), likely: true,
 	})
 	if err != nil && !refused(err) {
 		c.heir = heir
@@ -394,7 +394,7 @@ func (l *Locker) deleteRevision(ctx context.Context, key keyspace.Key, name stri
 	a, err := l.batch.commit(ctx, txn{
 		key:  key,
 		cmps: []clientv3.Cmp{created(name, rev)},
-		then: []clientv3.Op{clientv3.OpDelete(name)},
+		then: []clientv3.Op{clientv3.OpDelete(name)}, likely: true,
 	})
 	return a.succeeded, err
 }
