@@ -63,6 +63,7 @@ type batcher struct {
 	era     int          // those of an earlier one took too long, and count no more
 	queue   []*passenger // in the order in which they came
 	limit   int          // how many operations etcd takes at once
+	timer   *time.Timer  // runs while there is a queue; ends its wait
 }
 
 const (
@@ -74,8 +75,8 @@ const (
 	// maxBytes is how much a batch writes. etcd and its client refuse large
 	// requests.
 	maxBytes = 512 << 10
-	// maxGather is how long a transaction waits for the end of another one:
-	// a call that hangs holds nobody up for longer.
+	// maxGather is how long the queue waits for the end of a transaction: a
+	// call that hangs holds nobody up for longer.
 	maxGather = 25 * time.Millisecond
 )
 
@@ -84,7 +85,7 @@ type passenger struct {
 	txn
 	flight *flight // nil while it is in the queue
 
-	done chan struct{} // closed when it is answered
+	news chan bool // gets true when it is answered, and perhaps false before that, when it takes long
 	answer
 	err error
 }
@@ -95,7 +96,8 @@ type flight struct {
 	cancel context.CancelFunc
 	era    int
 	all    []*passenger
-	left   int // of all, those that wait for the answer; guarded by batcher.mu
+	left   int         // of all, those that wait for the answer; guarded by batcher.mu
+	slow   *time.Timer // tells all that it takes long
 }
 
 // errUnsent says that a transaction was given up before it was sent.
@@ -115,21 +117,26 @@ func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
 		defer b.land(era)
 		return b.send(ctx, t)
 	}
-	p := &passenger{txn: t, done: make(chan struct{})}
-	b.queue = append(b.queue, p)
+	p := &passenger{txn: t, news: make(chan bool, 2)}
+	if b.queue = append(b.queue, p); len(b.queue) == 1 {
+		b.gather()
+	}
 	b.mu.Unlock()
 
-	late := time.NewTimer(maxGather)
-	defer late.Stop()
+	ended, other := signs(ctx)
 	for {
 		select {
-		case <-p.done:
-			return p.answer, p.err
-		case <-late.C:
-			b.takeOff(p)
-		case <-ctx.Done():
+		case answered := <-p.news:
+			if answered {
+				return p.answer, p.err
+			}
+		case <-ended:
+		case <-other:
+		}
+		if ctx.Err() != nil {
 			return answer{}, b.leave(ctx, p)
 		}
+		ended, other = ctx.Done(), nil
 	}
 }
 
@@ -155,11 +162,20 @@ func (b *batcher) land(era int) {
 	b.start(f)
 }
 
-// takeOff waits no longer for those on their way if p is still in the queue.
-func (b *batcher) takeOff(p *passenger) {
+// gather bounds how long the queue waits from now on. The caller holds mu.
+func (b *batcher) gather() {
+	if b.timer == nil {
+		b.timer = time.AfterFunc(maxGather, b.takeOff)
+	} else {
+		b.timer.Reset(maxGather)
+	}
+}
+
+// takeOff lets the queue wait no longer for those on their way.
+func (b *batcher) takeOff() {
 	var f *flight
 	b.mu.Lock()
-	if p.flight == nil {
+	if len(b.queue) > 0 {
 		b.era++
 		b.flights = 1
 		f = b.board()
@@ -190,6 +206,14 @@ func (b *batcher) board() *flight {
 		return true
 	})
 	f.left = len(f.all)
+	f.slow = time.AfterFunc(maxWake, func() {
+		for _, p := range f.all {
+			p.news <- false
+		}
+	})
+	if len(b.queue) > 0 {
+		b.gather()
+	}
 	return f
 }
 
@@ -199,6 +223,7 @@ func (b *batcher) start(f *flight) {
 	}
 	fly := func() {
 		b.fly(f.ctx, f.all, true)
+		f.slow.Stop()
 		f.cancel()
 		b.land(f.era)
 	}
@@ -215,7 +240,7 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 	if len(all) == 1 {
 		p := all[0]
 		p.answer, p.err = b.send(ctx, p.txn)
-		close(p.done)
+		p.news <- true
 		return
 	}
 	n := 0
@@ -258,7 +283,7 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 			p.answer = answer{t.Succeeded, resp.Header.Revision, t.Responses}
 			i++
 		}
-		close(p.done)
+		p.news <- true
 	}
 }
 

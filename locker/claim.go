@@ -77,16 +77,19 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 	if c.first() {
 		return c.check(ctx)
 	}
-	ctx, cancel := either(ctx, c.lease.waits)
-	defer cancel()
 	// A write that is cancelled on its way may commit after it was looked for:
-	// so wait a little for its answer.
-	write, stop := linger(ctx, grace/2) // the clean-up gets the other half
-	defer stop()
+	// so wait a little for its answer. The clean-up gets the other half.
+	write := &late{caller: ctx, other: c.lease.waits, grace: grace / 2}
+	defer write.stop()
 	var err error
 	if c.rev == 0 {
 		err = c.enter(write, try)
 	}
+	if err == nil && c.first() {
+		return c.check(ctx)
+	}
+	ctx, cancel := either(ctx, c.lease.waits)
+	defer cancel()
 	for err == nil && !c.first() {
 		ahead := c.place.nearest()
 		if ahead == nil {
