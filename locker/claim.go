@@ -1,6 +1,7 @@
 package locker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -193,12 +194,17 @@ var errStale = errors.New("locker: stale queue entry")
 // join is what reads who is ahead and puts c behind them: in this order, so
 // that etcd does not send c's own record back. It requires that its name is free.
 func (c *claim) join() []clientv3.Op {
-	return []clientv3.Op{
-		clientv3.OpGet(c.dir, clientv3.WithPrefix(), clientv3.WithLimit(nearby),
-			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)),
-		clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id)),
-	}
+	ahead := getNearby
+	ahead.WithKeyBytes([]byte(c.dir))
+	ahead.WithRangeBytes([]byte(clientv3.GetPrefixRangeEnd(c.dir)))
+	return []clientv3.Op{ahead, clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id))}
 }
+
+// Operations whose keys are to be set: that costs less than new ones.
+var (
+	getNearby = clientv3.OpGet("", clientv3.WithLimit(nearby), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
+	deleteKey = clientv3.OpDelete("")
+)
 
 // joined notes that c came into the queue at rev.
 func (c *claim) joined(rev int64, ahead *pb.RangeResponse) {
@@ -222,14 +228,17 @@ func (c *claim) put(ctx context.Context) error {
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
 		cmps: []clientv3.Cmp{created(c.name, 0)},
-		then: c.join(),
-		els:  []clientv3.Op{clientv3.OpGet(c.name)}, likely: true,
+		then: c.join(), likely: true,
 	})
 	if err != nil {
 		return err
 	}
 	if !a.succeeded {
-		return c.clear(ctx, a.kvs(0)[0])
+		old, err := c.read(ctx)
+		if err != nil || old == nil {
+			return cmp.Or(err, errStale)
+		}
+		return c.clear(ctx, old)
 	}
 	c.joined(a.rev, a.responses[0].GetResponseRange())
 	return nil
@@ -283,13 +292,21 @@ func (c *claim) is(kv *mvccpb.KeyValue) bool {
 	return kv.CreateRevision == c.rev && kv.Lease == int64(c.lease.id)
 }
 
-// find reports whether c's own write was committed.
-func (c *claim) find(ctx context.Context) (bool, error) {
+// read returns what is in etcd under c's name, nil if nothing is.
+func (c *claim) read(ctx context.Context) (*mvccpb.KeyValue, error) {
 	a, err := c.l.batch.commit(ctx, txn{key: c.key, then: []clientv3.Op{clientv3.OpGet(c.name)}})
 	if err != nil || len(a.kvs(0)) == 0 {
+		return nil, err
+	}
+	return a.kvs(0)[0], nil
+}
+
+// find reports whether c's own write was committed.
+func (c *claim) find(ctx context.Context) (bool, error) {
+	own, err := c.read(ctx)
+	if err != nil || own == nil {
 		return false, err
 	}
-	own := a.kvs(0)[0]
 	if r, ok := parseRecord(own.Value); !ok || r.Nonce != c.rec.Nonce {
 		return false, nil
 	}
@@ -394,10 +411,12 @@ func (c *claim) drop() {
 // deleteRevision deletes the key with that create revision and no other, and
 // reports whether it was there.
 func (l *Locker) deleteRevision(ctx context.Context, key keyspace.Key, name string, rev int64) (bool, error) {
+	del := deleteKey
+	del.WithKeyBytes([]byte(name))
 	a, err := l.batch.commit(ctx, txn{
 		key:  key,
 		cmps: []clientv3.Cmp{created(name, rev)},
-		then: []clientv3.Op{clientv3.OpDelete(name)}, likely: true,
+		then: []clientv3.Op{del}, likely: true,
 	})
 	return a.succeeded, err
 }
