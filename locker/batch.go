@@ -22,6 +22,7 @@ type txn struct {
 	others    []keyspace.Key
 	cmps      []clientv3.Cmp
 	then, els []clientv3.Op
+	likely    bool // cmps hold but for accidents
 }
 
 // An answer is what etcd says to a txn.
@@ -33,6 +34,14 @@ type answer struct {
 
 // kvs returns the keys that the i-th operation read.
 func (a answer) kvs(i int) []*mvccpb.KeyValue { return a.responses[i].GetResponseRange().Kvs }
+
+// ops is how many operations of a batch t may be.
+func (t txn) ops() int {
+	if t.likely {
+		return max(len(t.cmps), len(t.then))
+	}
+	return 1
+}
 
 // size is how much t writes, in bytes.
 func (t txn) size() (n int) {
@@ -59,20 +68,23 @@ type batcher struct {
 	flights int          // on their way, of this era
 	era     int          // those of an earlier one took too long, and count no more
 	queue   []*passenger // in the order in which they came
-	limit   int          // how many etcd takes at once
+	limit   int          // how many operations etcd takes at once
+	timer   *time.Timer  // runs while there is a queue; ends its wait
 }
 
 const (
-	// maxBatch is how many transactions go together. Nested, each may have
-	// as many operations as the outer one leaves of etcd's default of 128.
-	maxBatch = 64
+	// maxBatch is how many operations go together.
+	maxBatch = 120
+	// maxNested is how many a transaction that goes with others may have. Nested,
+	// it has what the outer one leaves of etcd's default of 128.
+	maxNested = 128 - maxBatch
 	// maxFlights is how many batches are on their way at once.
 	maxFlights = 2
 	// maxBytes is how much a batch writes. etcd and its client refuse large
 	// requests.
 	maxBytes = 512 << 10
-	// maxGather is how long a transaction waits for the end of another one:
-	// a call that hangs holds nobody up for longer.
+	// maxGather is how long the queue waits for the end of a transaction: a
+	// call that hangs holds nobody up for longer.
 	maxGather = 25 * time.Millisecond
 )
 
@@ -81,7 +93,7 @@ type passenger struct {
 	txn
 	flight *flight // nil while it is in the queue
 
-	done chan struct{} // closed when it is answered
+	news chan bool // gets true when it is answered, and perhaps false before that, when it takes long
 	answer
 	err error
 }
@@ -92,7 +104,8 @@ type flight struct {
 	cancel context.CancelFunc
 	era    int
 	all    []*passenger
-	left   int // of all, those that wait for the answer; guarded by batcher.mu
+	left   int         // of all, those that wait for the answer; guarded by batcher.mu
+	slow   *time.Timer // tells all that it takes long
 }
 
 // errUnsent says that a transaction was given up before it was sent.
@@ -101,7 +114,7 @@ var errUnsent = errors.New("locker: not sent")
 // commit sends t, alone or with others, and returns etcd's answer. After an
 // error that is not refused, t may have been carried out, or may yet be.
 func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
-	if b.off {
+	if b.off || max(len(t.cmps), len(t.then), len(t.els)) > maxNested {
 		return b.send(ctx, t)
 	}
 	b.mu.Lock()
@@ -112,21 +125,26 @@ func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
 		defer b.land(era)
 		return b.send(ctx, t)
 	}
-	p := &passenger{txn: t, done: make(chan struct{})}
-	b.queue = append(b.queue, p)
+	p := &passenger{txn: t, news: make(chan bool, 2)}
+	if b.queue = append(b.queue, p); len(b.queue) == 1 {
+		b.gather()
+	}
 	b.mu.Unlock()
 
-	late := time.NewTimer(maxGather)
-	defer late.Stop()
+	ended, other := signs(ctx)
 	for {
 		select {
-		case <-p.done:
-			return p.answer, p.err
-		case <-late.C:
-			b.takeOff(p)
-		case <-ctx.Done():
+		case answered := <-p.news:
+			if answered {
+				return p.answer, p.err
+			}
+		case <-ended:
+		case <-other:
+		}
+		if ctx.Err() != nil {
 			return answer{}, b.leave(ctx, p)
 		}
+		ended, other = ctx.Done(), nil
 	}
 }
 
@@ -152,11 +170,20 @@ func (b *batcher) land(era int) {
 	b.start(f)
 }
 
-// takeOff waits no longer for those on their way if p is still in the queue.
-func (b *batcher) takeOff(p *passenger) {
+// gather bounds how long the queue waits from now on. The caller holds mu.
+func (b *batcher) gather() {
+	if b.timer == nil {
+		b.timer = time.AfterFunc(maxGather, b.takeOff)
+	} else {
+		b.timer.Reset(maxGather)
+	}
+}
+
+// takeOff lets the queue wait no longer for those on their way.
+func (b *batcher) takeOff() {
 	var f *flight
 	b.mu.Lock()
-	if p.flight == nil {
+	if len(b.queue) > 0 {
 		b.era++
 		b.flights = 1
 		f = b.board()
@@ -174,11 +201,12 @@ func (b *batcher) board() *flight {
 	f := &flight{era: b.era}
 	f.ctx, f.cancel = linger(b.l.ctx, grace)
 	locks := make(map[keyspace.Key]bool, min(len(b.queue), b.limit))
-	bytes := 0
+	ops, bytes := 0, 0
 	b.queue = slices.DeleteFunc(b.queue, func(p *passenger) bool {
-		if len(f.all) == b.limit || p.touches(locks) || len(f.all) > 0 && bytes+p.size() > maxBytes {
+		if p.touches(locks) || len(f.all) > 0 && (ops+p.ops() > b.limit || bytes+p.size() > maxBytes) {
 			return false
 		}
+		ops += p.ops()
 		bytes += p.size()
 		locks[p.key] = true
 		for _, k := range p.others {
@@ -189,6 +217,14 @@ func (b *batcher) board() *flight {
 		return true
 	})
 	f.left = len(f.all)
+	f.slow = time.AfterFunc(maxWake, func() {
+		for _, p := range f.all {
+			p.news <- false
+		}
+	})
+	if len(b.queue) > 0 {
+		b.gather()
+	}
 	return f
 }
 
@@ -197,7 +233,8 @@ func (b *batcher) start(f *flight) {
 		return
 	}
 	fly := func() {
-		b.fly(f.ctx, f.all)
+		b.fly(f.ctx, f.all, true)
+		f.slow.Stop()
 		f.cancel()
 		b.land(f.era)
 	}
@@ -206,37 +243,58 @@ func (b *batcher) start(f *flight) {
 	}
 }
 
-// fly sends transactions together and gives everybody the answer. What one of
-// them makes etcd refuse is sent again in halves, so that it alone fails.
-func (b *batcher) fly(ctx context.Context, all []*passenger) {
+// fly sends transactions together and gives everybody the answer. Flat, the
+// likely ones become parts of one, which does nothing if any of them must fail:
+// then all are sent again, nested, which costs more. What one of them makes etcd
+// refuse is sent again in halves, so that it alone fails.
+func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 	if len(all) == 1 {
 		p := all[0]
 		p.answer, p.err = b.send(ctx, p.txn)
-		close(p.done)
+		p.news <- true
 		return
 	}
-	ops := make([]clientv3.Op, len(all))
-	for i, p := range all {
-		ops[i] = clientv3.OpTxn(p.cmps, p.then, p.els)
+	n := 0
+	for _, p := range all {
+		n += len(p.then)
 	}
-	resp, err := b.l.kv.Txn(ctx).Then(ops...).Commit()
+	cmps, ops := make([]clientv3.Cmp, 0, n), make([]clientv3.Op, 0, n)
+	for _, p := range all {
+		if flat && p.likely {
+			cmps, ops = append(cmps, p.cmps...), append(ops, p.then...)
+		} else {
+			ops = append(ops, clientv3.OpTxn(p.cmps, p.then, p.els))
+		}
+	}
+	resp, err := b.l.kv.Txn(ctx).If(cmps...).Then(ops...).Commit()
 	if divisible(err) {
-		half := len(all) / 2
 		if errors.Is(err, rpctypes.ErrTooManyOps) {
 			b.mu.Lock()
-			b.limit = max(1, min(b.limit, half))
+			b.limit = max(1, min(b.limit, len(ops)/2))
 			b.mu.Unlock()
 		}
-		b.fly(ctx, all[:half])
-		b.fly(ctx, all[half:])
+		half := len(all) / 2
+		b.fly(ctx, all[:half], flat)
+		b.fly(ctx, all[half:], flat)
 		return
 	}
-	for i, p := range all {
-		if p.err = err; err == nil {
+	if err == nil && !resp.Succeeded {
+		b.fly(ctx, all, false)
+		return
+	}
+	i := 0
+	for _, p := range all {
+		switch p.err = err; {
+		case err != nil:
+		case flat && p.likely:
+			p.answer = answer{true, resp.Header.Revision, resp.Responses[i : i+len(p.then)]}
+			i += len(p.then)
+		default:
 			t := resp.Responses[i].GetResponseTxn()
 			p.answer = answer{t.Succeeded, resp.Header.Revision, t.Responses}
+			i++
 		}
-		close(p.done)
+		p.news <- true
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -165,5 +166,68 @@ func TestABatchFitsIntoWhatTheServerTakes(t *testing.T) {
 	}
 	if n.batches.Load() == 0 {
 		t.Error("nothing went together")
+	}
+}
+
+func TestALockLostByHandIsLostAloneInItsBatch(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix := s.Prefix(t)
+	var n tally
+	l := newLocker(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(prefix))
+	space := keyspace.MustNew[int]("crowd")
+	holds := make([]*locker.Hold, 64)
+	for i := range holds {
+		h, err := l.Acquire(t.Context(), space.Key(i))
+		must(t, err)
+		holds[i] = h
+	}
+	_, err := s.Client(t).Delete(t.Context(), space.Key(13).Path(prefix), clientv3.WithPrefix())
+	must(t, err)
+
+	errs := make([]error, len(holds))
+	var wg sync.WaitGroup
+	for i, h := range holds {
+		wg.Go(func() { errs[i] = h.Release(t.Context()) })
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if i == 13 {
+			wantErr(t, err, locker.ErrLost)
+		} else if err != nil {
+			t.Errorf("lock %d: %v", i, err)
+		}
+	}
+	if n.batches.Load() == 0 {
+		t.Error("nothing went together")
+	}
+}
+
+func TestReleasesThatWaitForABatchGiveUpInTime(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	var stuck atomic.Bool
+	l := newLocker(t, faulty(s.Client(t), &faults{before: func(ctx context.Context, c call) error {
+		if !stuck.Load() || c.kind != "batch" && c.kind != "delete" {
+			return nil
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}}), locker.WithPrefix(s.Prefix(t)))
+	space := keyspace.MustNew[int]("crowd")
+	holds := make([]*locker.Hold, 16)
+	for i := range holds {
+		holds[i] = acquire(t, l, space.Key(i))
+	}
+	stuck.Store(true)
+	defer stuck.Store(false)
+	began := time.Now()
+	var wg sync.WaitGroup
+	for _, h := range holds {
+		wg.Go(func() { wantErr(t, h.Release(context.Background()), locker.ErrUnavailable) })
+	}
+	wg.Wait()
+	if d := time.Since(began); d > 7*time.Second { // 5, on a busy machine
+		t.Errorf("it took %v", d)
 	}
 }

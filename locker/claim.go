@@ -1,6 +1,7 @@
 package locker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -80,16 +81,19 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 	if c.first() {
 		return c.check(ctx)
 	}
-	ctx, cancel := either(ctx, c.lease.waits)
-	defer cancel()
 	// A write that is cancelled on its way may commit after it was looked for:
-	// so wait a little for its answer.
-	write, stop := linger(ctx, grace/2) // the clean-up gets the other half
-	defer stop()
+	// so wait a little for its answer. The clean-up gets the other half.
+	write := &late{caller: ctx, other: c.lease.waits, grace: grace / 2}
+	defer write.stop()
 	var err error
 	if c.rev == 0 {
 		err = c.enter(write, try)
 	}
+	if err == nil && c.first() {
+		return c.check(ctx)
+	}
+	ctx, cancel := either(ctx, c.lease.waits)
+	defer cancel()
 	for err == nil && !c.first() {
 		c.read = nil
 		ahead := c.place.nearest()
@@ -191,24 +195,29 @@ func (c *claim) enter(ctx context.Context, try bool) (err error) {
 // errStale says that the name was taken by an older claim, now removed.
 var errStale = errors.New("locker: stale queue entry")
 
-// join is what puts c in the queue and reads those ahead. It requires that its
-// name is free.
+// join is what reads who is ahead and puts c behind them: in this order, so
+// that etcd does not send c's own record back. It requires that its name is free.
 func (c *claim) join() []clientv3.Op {
-	return append([]clientv3.Op{
-		clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id)),
-		clientv3.OpGet(c.dir, clientv3.WithPrefix(), clientv3.WithLimit(1+nearby), // itself, too
-			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)),
-	}, gets(c.reads)...)
+	ahead := getNearby
+	ahead.WithKeyBytes([]byte(c.dir))
+	ahead.WithRangeBytes([]byte(clientv3.GetPrefixRangeEnd(c.dir)))
+	return append([]clientv3.Op{ahead, clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id))}, gets(c.reads)...)
 }
+
+// Operations whose keys are to be set: that costs less than new ones.
+var (
+	getNearby = clientv3.OpGet("", clientv3.WithLimit(nearby), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
+	deleteKey = clientv3.OpDelete("")
+)
 
 // joined notes that c came into the queue at rev, as the answers to join say.
 func (c *claim) joined(rev int64, answers []*pb.ResponseOp) {
-	queue := answers[1].GetResponseRange()
+	ahead := answers[0].GetResponseRange()
 	c.rev, c.sent = rev, true
 	c.read = readOf(rev, c.reads, answers[2:])
-	c.place = c.placeOf(rev, queue.Kvs[1:], queue.Count > int64(len(queue.Kvs)))
+	c.place = c.placeOf(rev, ahead.Kvs, ahead.Count > int64(len(ahead.Kvs)))
 	if !c.place.complete {
-		c.place.n = int(queue.Count) - 1
+		c.place.n = int(ahead.Count)
 	}
 }
 
@@ -229,14 +238,17 @@ func (c *claim) put(ctx context.Context) error {
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
 		cmps: []clientv3.Cmp{created(c.name, 0)},
-		then: c.join(),
-		els:  []clientv3.Op{clientv3.OpGet(c.name)},
+		then: c.join(), likely: true,
 	})
 	if err != nil {
 		return err
 	}
 	if !a.succeeded {
-		return c.clear(ctx, a.kvs(0)[0])
+		old, err := c.own(ctx)
+		if err != nil || old == nil {
+			return cmp.Or(err, errStale)
+		}
+		return c.clear(ctx, old)
 	}
 	c.joined(a.rev, a.responses)
 	return nil
@@ -297,13 +309,21 @@ func (c *claim) is(kv *mvccpb.KeyValue) bool {
 	return kv.CreateRevision == c.rev && kv.Lease == int64(c.lease.id)
 }
 
-// find reports whether c's own write was committed.
-func (c *claim) find(ctx context.Context) (bool, error) {
+// own returns what is in etcd under c's name, nil if nothing is.
+func (c *claim) own(ctx context.Context) (*mvccpb.KeyValue, error) {
 	a, err := c.l.batch.commit(ctx, txn{key: c.key, then: []clientv3.Op{clientv3.OpGet(c.name)}})
 	if err != nil || len(a.kvs(0)) == 0 {
+		return nil, err
+	}
+	return a.kvs(0)[0], nil
+}
+
+// find reports whether c's own write was committed.
+func (c *claim) find(ctx context.Context) (bool, error) {
+	own, err := c.own(ctx)
+	if err != nil || own == nil {
 		return false, err
 	}
-	own := a.kvs(0)[0]
 	if r, ok := parseRecord(own.Value); !ok || r.Nonce != c.rec.Nonce {
 		return false, nil
 	}
@@ -352,7 +372,7 @@ func (c *claim) requeue(ctx context.Context, ended func()) (bool, error) {
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
 		cmps: []clientv3.Cmp{created(c.name, c.rev), created(heir.name, 0)},
-		then: append([]clientv3.Op{clientv3.OpDelete(c.name)}, heir.join()...),
+		then: append([]clientv3.Op{clientv3.OpDelete(c.name)}, heir.join()...), likely: true,
 	})
 	if err != nil && !refused(err) {
 		c.heir = heir
@@ -428,12 +448,17 @@ func (l *Locker) deleteRevision(ctx context.Context, key keyspace.Key, name stri
 
 // removal deletes the key with that create revision and no other.
 func removal(key keyspace.Key, name string, rev int64) txn {
-	return txn{key: key, cmps: []clientv3.Cmp{created(name, rev)}, then: []clientv3.Op{clientv3.OpDelete(name)}}
+	del := deleteKey
+	del.WithKeyBytes([]byte(name))
+	return txn{key: key, cmps: []clientv3.Cmp{created(name, rev)}, then: []clientv3.Op{del}, likely: true}
 }
 
 // created compares the create revision of a key, which is 0 where there is none.
 func created(name string, rev int64) clientv3.Cmp {
-	return clientv3.Compare(clientv3.CreateRevision(name), "=", rev)
+	cmp := clientv3.CreateRevision(name)
+	// What clientv3.Compare does to a copy, made by reflection.
+	cmp.GetCompare().TargetUnion = &pb.Compare_CreateRevision{CreateRevision: rev}
+	return cmp
 }
 
 // leased drops the keys that are not entries of a queue.

@@ -47,7 +47,7 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	ctx, cancel := detached(caller)
 	defer cancel()
 	p := h.part(ops)
-	t := txn{key: h.Key(), cmps: slices.Concat(p.cmps, cmps), then: slices.Concat(ops, p.ops)}
+	t := txn{key: h.Key(), likely: true, cmps: slices.Concat(p.cmps, cmps), then: slices.Concat(ops, p.ops)}
 	for _, m := range h.members() {
 		t.others = append(t.others, m.Key())
 		t.els = append(t.els, clientv3.OpGet(m.claim.name))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -29,19 +30,80 @@ func either(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { stop(); cancel(nil) }
 }
 
+// A late is a context with the values of caller that outlives it, and other if
+// there is one, by grace, and ends at deadline if there is one. It is made when
+// it is first asked for: a transaction that goes with others is answered
+// without, unless caller or other ends meanwhile or etcd is slow.
+type late struct {
+	caller, other context.Context
+	grace         time.Duration
+	deadline      time.Time
+
+	once sync.Once
+	ctx  context.Context
+	end  func()
+}
+
+func (l *late) made() context.Context {
+	l.once.Do(func() {
+		ctx, end := context.WithoutCancel(l.caller), func() {}
+		if l.deadline.IsZero() {
+			l.ctx, end = context.WithCancel(ctx)
+		} else {
+			l.ctx, end = context.WithDeadline(ctx, l.deadline)
+		}
+		ending := func() { time.AfterFunc(l.grace, end) }
+		stop, stopOther := context.AfterFunc(l.caller, ending), func() bool { return true }
+		if l.other != nil {
+			stopOther = context.AfterFunc(l.other, ending)
+		}
+		l.end = func() { stop(); stopOther(); end() }
+	})
+	return l.ctx
+}
+
+// stop ends l.
+func (l *late) stop() {
+	l.once.Do(func() { l.ctx, l.end = over, func() {} })
+	l.end()
+}
+
+// over is a context that has ended.
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+func (l *late) Deadline() (time.Time, bool) { return l.made().Deadline() }
+func (l *late) Done() <-chan struct{}       { return l.made().Done() }
+func (l *late) Err() error                  { return l.made().Err() }
+func (l *late) Value(key any) any           { return l.made().Value(key) }
+
+// signs returns channels of which one is closed before ctx ends, unless its
+// deadline ends it.
+func signs(ctx context.Context) (ended, other <-chan struct{}) {
+	l, ok := ctx.(*late)
+	switch {
+	case !ok:
+		return ctx.Done(), nil
+	case l.other != nil:
+		other = l.other.Done()
+	}
+	return l.caller.Done(), other
+}
+
 // linger returns a context with the values of ctx that outlives it by d.
 func linger(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	l, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
-	return l, func() { stop(); cancel() }
+	l := &late{caller: ctx, grace: d}
+	return l, l.stop
 }
 
 // detached returns a context with the values of ctx that outlives it by grace,
 // and ends after patience.
 func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	l, stop := linger(ctx, grace)
-	d, cancel := context.WithTimeout(l, patience)
-	return d, func() { cancel(); stop() }
+	l := &late{caller: ctx, grace: grace, deadline: time.Now().Add(patience)}
+	return l, l.stop
 }
 
 // patient returns a context that ends with ctx, and after patience.

@@ -3,6 +3,7 @@ package locker_test
 import (
 	"context"
 	"errors"
+	"path"
 	"strings"
 	"sync/atomic"
 
@@ -100,9 +101,15 @@ func (t *faultyTxn) If(cs ...clientv3.Cmp) clientv3.Txn {
 
 func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
 	t.thens = ops
+	dirs := map[string]bool{}
+	for _, op := range ops {
+		if op.IsPut() || op.IsDelete() {
+			dirs[path.Dir(string(op.KeyBytes()))] = true
+		}
+	}
 	for _, op := range ops {
 		switch {
-		case op.IsTxn():
+		case op.IsTxn(), len(dirs) > 1:
 			t.c.kind = "batch"
 		case op.IsDelete():
 			t.c.kind = "delete"

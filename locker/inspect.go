@@ -76,20 +76,21 @@ func (l *Locker) evict(ctx context.Context, key keyspace.Key) (bool, error) {
 }
 
 func (l *Locker) evictOne(ctx context.Context, key keyspace.Key, holder *mvccpb.KeyValue) (bool, error) {
-	name := string(holder.Key)
+	name, marked := string(holder.Key), false
 	if r, ok := parseRecord(holder.Value); ok {
 		// Say it in the record first: who is evicted reads it in the event.
 		r.Evicted = true
-		_, err := l.kv.Txn(ctx).
+		resp, err := l.kv.Txn(ctx).
 			If(clientv3.Compare(clientv3.CreateRevision(name), "=", holder.CreateRevision)).
 			Then(clientv3.OpPut(name, r.encode(), clientv3.WithIgnoreLease())).
 			Commit()
 		if err != nil {
 			return false, etcdError(ctx, err)
 		}
+		marked = resp.Succeeded // who only retains the lock may give it up at that
 	}
 	gone, err := l.deleteRevision(ctx, key, name, holder.CreateRevision)
-	return gone, etcdError(ctx, err)
+	return gone || marked, etcdError(ctx, err)
 }
 
 // entries returns the queue of key, the holder first.

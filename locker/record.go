@@ -2,6 +2,7 @@ package locker
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -42,11 +43,38 @@ const (
 )
 
 func (r record) encode() string {
+	if data, ok := r.appendPlain(make([]byte, 0, 160)); ok {
+		return string(data)
+	}
 	data, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // strings and numbers only
 	}
 	return string(data)
+}
+
+// appendPlain appends what json.Marshal makes of the usual record, for a
+// fifth of the cost. It reports false if r is another.
+func (r record) appendPlain(b []byte) (_ []byte, ok bool) {
+	if r.Evicted || r.Kept || len(r.Annotations) > 0 || !plain(r.Owner) || !plain(r.Mode) {
+		return nil, false
+	}
+	b = strconv.AppendInt(append(b, `{"elock":`...), int64(r.Version), 10)
+	b = append(append(b, `,"owner":"`...), r.Owner...)
+	b = append(append(b, `","mode":"`...), r.Mode...)
+	b, err := r.Since.AppendText(append(b, `","since":"`...))
+	b = strconv.AppendUint(append(b, `","nonce":`...), r.Nonce, 10)
+	return append(b, '}'), err == nil
+}
+
+// plain reports whether JSON writes s as it is.
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
 }
 
 // parseRecord reports whether value was written by this package.
