@@ -25,16 +25,18 @@ import (
 // not decode, fn is not called, and the error is ErrDecode. In all these cases
 // the value in etcd stays what it was, and the lock is released.
 //
-// A lost answer to the commit is looked up. Only if etcd stays unreachable the
-// error is locker.ErrOutcomeUnknown: the value may be stored, or not, and never
-// twice.
+// A lost answer to the commit is looked up. Only if etcd stays unreachable until
+// the lease has ended, or until a second after ctx, the error is
+// locker.ErrOutcomeUnknown: the value may be stored, or not, and never twice.
 //
 // A bound value is loaded and stored by its Resource, whose errors come back.
 // If the lock was lost while Store ran, the error matches the reason, and not
 // ErrFenced: the value is stored, and whoever loaded it before that may store
 // over it unseen.
 //
-// After every error the value returned is the zero T.
+// After every error the value returned is the zero T. The other errors are those
+// of an acquire. An Update under a lock that Acquiring shares stores nothing: it
+// fails with locker.ErrInvalidOption.
 func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur T) (T, error)) (T, error) {
 	var next T
 	stored := false
