@@ -240,3 +240,27 @@ func TestALostAnswerToAnAcquireStoresNothingAndHoldsUpNobody(t *testing.T) {
 		})
 	}
 }
+
+func TestACommitThatAStrangerWroteOverBeforeItWasLookedUpIsNotReportedAsFailed(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	u := updatings["one"]
+	f := onCommit(s, u, func(ctx context.Context, send send) (answer, error) {
+		a, err := send(ctx)
+		if err != nil || !a.Succeeded {
+			t.Errorf("the commit: %v, %v", a, err)
+		}
+		if _, err := s.client.Put(ctx, s.nameOf(u.keys[0]), "7"); err != nil {
+			t.Error(err)
+		}
+		return nil, errAnswer
+	})
+	l := s.lockerOn(t, tapped(s.Client(t), f), locker.WithRetain(time.Hour))
+	// The first release of a retained lock says so in etcd; the one after that may stay.
+	h, err := l.Acquire(t.Context(), u.keys[0])
+	wantErr(t, err, nil)
+	wantErr(t, h.Release(t.Context()), nil)
+	if err := u.update(t.Context(), l); err != nil && !errors.Is(err, locker.ErrOutcomeUnknown) {
+		t.Errorf("got error %v, though it was stored", err)
+	}
+}

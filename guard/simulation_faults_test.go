@@ -43,10 +43,7 @@ func (w *world) plan() etcdsim.Plan {
 
 // torment causes faults until the work stops.
 func (w *world) torment() {
-	kinds := []func(){w.vandalize}
-	if w.profile == calm { // a value that is written over does not tell any more whether a commit without an answer was carried out
-		kinds = append(kinds, w.trespass)
-	}
+	kinds := []func(){w.vandalize, w.trespass}
 	if w.profile == network || w.profile == storm {
 		kinds = append(kinds, w.cut, w.pause, w.breakStreams)
 	}

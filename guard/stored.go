@@ -17,7 +17,9 @@ import (
 // default prefix, that of "stock/kettle" is /elock/stock:/kettle. The entries
 // of all queues lie within such directories, so no queue and no other value
 // can meet it. etcdctl reads it; what others write there is a value too, and an
-// Update that meets such a write fails with ErrFenced.
+// Update that meets such a write fails with ErrFenced. keyspace.Key.ValuePath
+// gives that key: several values that are read in one transaction of etcd are
+// what they were at one moment.
 func Stored[T any](codec Codec[T]) Option[T] {
 	return func(g *Guard[T]) {
 		if codec == nil {

@@ -35,6 +35,16 @@ func (l *Locker) AcquireAllWith(ctx context.Context, opts []AcquireOption, keys 
 	if len(keys) == 1 {
 		return l.Acquire(ctx, keys[0], opts...)
 	}
+	for wait := retryPause; ; wait = pause(ctx, wait) {
+		h, err := l.acquireAll(ctx, opts, keys)
+		if errors.Is(err, ErrLost) && ctx.Err() == nil {
+			continue // one while it waited for another: to the end of the queues
+		}
+		return h, err
+	}
+}
+
+func (l *Locker) acquireAll(ctx context.Context, opts []AcquireOption, keys []keyspace.Key) (*Hold, error) {
 	g := new(group)
 	for i, key := range keys {
 		with := opts

@@ -240,9 +240,20 @@ func (p parting) outcome(ctx context.Context, ops []clientv3.Op) (bool, error) {
 		switch {
 		case err != nil:
 			return false, err
+		case op.IsPut() && !p.stays:
+			return kv != nil && kv.ModRevision == end, nil
+		case op.IsPut() && kv == nil && p.h.read.had(op.KeyBytes()):
+			return false, errOverwritten // by who deleted it
 		case op.IsPut():
-			return kv != nil && (kv.ModRevision == end || p.stays &&
-				kv.ModRevision > p.h.read.rev && bytes.Equal(kv.Value, op.ValueBytes())), nil
+			for kv != nil && kv.ModRevision > p.h.read.rev { // somebody else may have written after it
+				if bytes.Equal(kv.Value, op.ValueBytes()) {
+					return true, nil
+				}
+				if kv, err = at(op.KeyBytes(), kv.ModRevision-1); err != nil {
+					return false, err
+				}
+			}
+			return false, nil
 		case op.IsDelete() && kv == nil:
 			if before, err := at(op.KeyBytes(), end-1); err != nil || before != nil {
 				return err == nil, err

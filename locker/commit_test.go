@@ -11,6 +11,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/etcdtest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -124,7 +125,11 @@ func TestACommitWhoseAnswerIsLostIsResolved(t *testing.T) {
 			t.Run(fmt.Sprintf("carried out=%v, %s", carriedOut, how), func(t *testing.T) {
 				t.Parallel()
 				var armed atomic.Bool
-				_, b, client, prefix := newPair(t)
+				server := etcdtest.Start(t)
+				if how == "compacted" {
+					server = etcdtest.StartOwn(t).Server // other tests want their history
+				}
+				_, b, client, prefix := newPairOn(t, server)
 				lose := losing(carriedOut, errors.New("test: lost"), func(c call) bool {
 					if c.kind == "read" || c.kind == "get" || !armed.CompareAndSwap(true, false) {
 						return false
@@ -339,4 +344,36 @@ func TestABadReadingIsRefused(t *testing.T) {
 		_, err := a.TryAcquire(t.Context(), key, locker.Reading(names...))
 		wantErr(t, err, locker.ErrInvalidOption)
 	}
+}
+
+// The context of a function ends with its hold, which a commit ends.
+func TestACommitUnderTheContextOfItsFunctionHasTimeToBeAnswered(t *testing.T) {
+	t.Parallel()
+	var armed atomic.Bool
+	slow := &faults{before: func(ctx context.Context, c call) error {
+		if !armed.CompareAndSwap(true, false) {
+			return nil
+		}
+		select {
+		case <-time.After(1200 * time.Millisecond): // longer than what is left after the end of a context
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
+	_, b, client, prefix := newPair(t)
+	a := newLocker(t, faulty(client, slow), locker.WithPrefix(prefix))
+	err := a.RunInLock(t.Context(), key, func(ctx context.Context, h *locker.Hold) error {
+		armed.Store(true)
+		ok, err := h.Commit(ctx, nil, put(prefix, key, "mine"))
+		if err == nil && !ok {
+			return errors.New("not carried out")
+		}
+		return err
+	})
+	wantErr(t, err, nil)
+	if got := valueOf(t, client, prefix, key); got != "mine" {
+		t.Errorf("the value is %q", got)
+	}
+	release(t, acquire(t, b, key))
 }

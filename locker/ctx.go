@@ -52,7 +52,17 @@ func (l *late) made() context.Context {
 		} else {
 			l.ctx, end = context.WithDeadline(ctx, l.deadline)
 		}
-		ending := func() { time.AfterFunc(l.grace, end) }
+		ending := func() {
+			left := l.grace
+			if context.Cause(l.caller) == ErrReleased { // by this very call, if caller descends from the hold
+				deadline, ok := l.caller.Deadline()
+				if !ok {
+					return
+				}
+				left += time.Until(deadline)
+			}
+			time.AfterFunc(left, end)
+		}
 		stop, stopOther := context.AfterFunc(l.caller, ending), func() bool { return true }
 		if l.other != nil {
 			stopOther = context.AfterFunc(l.other, ending)

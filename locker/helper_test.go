@@ -39,7 +39,12 @@ func newLocker(tb testing.TB, client *clientv3.Client, opts ...locker.Option) *l
 // newPair returns the Lockers of two processes, and a client beside them.
 func newPair(tb testing.TB, opts ...locker.Option) (a, b *locker.Locker, client *clientv3.Client, prefix string) {
 	tb.Helper()
-	s := etcdtest.Start(tb)
+	return newPairOn(tb, etcdtest.Start(tb), opts...)
+}
+
+// newPairOn is newPair on a server that is given.
+func newPairOn(tb testing.TB, s *etcdtest.Server, opts ...locker.Option) (a, b *locker.Locker, client *clientv3.Client, prefix string) {
+	tb.Helper()
 	prefix = s.Prefix(tb)
 	opts = append([]locker.Option{locker.WithPrefix(prefix)}, opts...)
 	return newLocker(tb, s.Client(tb), opts...), newLocker(tb, s.Client(tb), opts...), s.Client(tb), prefix

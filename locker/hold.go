@@ -369,11 +369,15 @@ func (h *Hold) ended() {
 //
 // Run returns the error of fn, as it is. If the hold ended while fn ran, or
 // the release was not confirmed, it returns an *Error that matches that reason
-// and, if there was one, the error of fn.
+// and, if there was one, the error of fn. If fn has released or committed the
+// hold itself, Run has nothing to add.
 func (h *Hold) Run(fn func(ctx context.Context, h *Hold) error) (err error) {
 	ctx, cancel := either(context.WithValue(h.caller, holdKey{}, h), h.Context())
 	defer func() {
 		defer cancel()
+		if h.ending() == ErrReleased {
+			return // by fn, which was told how that went
+		}
 		released := h.release(h.caller)
 		switch {
 		case released == nil:

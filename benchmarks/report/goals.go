@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // A goal is a row of the table of what elock wants to reach.
 type goal struct {
 	work, against string
@@ -79,6 +81,7 @@ var goals = []goal{
 		// A keep-alive each 5 s is none of the lock's.
 		most: true, bound: 0.001, unit: "sent/lock", means: "messages to etcd for each lock",
 	},
+	update("one", 1), update("one", 16), update("one", 64), update("own", 1), update("own", 16), update("own", 64),
 	{
 		work: "100,000 locks held", against: "10 held",
 		of: point{held100k, "sec/op"}, by: point{"Held/held=10/impl=elock", "sec/op"},
@@ -95,6 +98,16 @@ var goals = []goal{
 		// None for each: eight of them are watched one by one, and all others together.
 		most: true, bound: 50, unit: "goroutines", means: "goroutines of all holds together",
 	},
+}
+
+// update is the goal for updates of one value, or of one's own.
+func update(values string, goroutines int) goal {
+	at := fmt.Sprintf("Update/values=%s/goroutines=%d/impl=", values, goroutines)
+	return goal{
+		work: fmt.Sprintf("updates, goroutines: %d, of %s value", goroutines, values), against: "`concurrency.Mutex`, Get and Put",
+		of: point{at + "elock", "locks/s"}, by: point{at + "mutex+get+put", "locks/s"},
+		bound: 2, means: "throughput",
+	}
 }
 
 // reached is how far a goal was reached.

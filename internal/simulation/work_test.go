@@ -259,7 +259,7 @@ func (p worker) release(ctx context.Context, h *locker.Hold) error {
 	w, began, left := p.w, time.Now(), h.Remaining()
 	l := p.locker()
 	err := h.Release(ctx)
-	if err == nil || p.chance(0.5) || h.Release(p.releasing()) != nil {
+	if err == nil || p.chance(0.5) || h.Release(p.releasing()) != nil || len(h.Tokens()) > 1 { // of several, some may be kept
 		return err
 	}
 	w.mu.Lock()
