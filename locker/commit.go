@@ -47,16 +47,12 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	ctx, cancel := detached(caller)
 	defer cancel()
 	p := h.part(ops)
-	t := txn{key: h.Key(), likely: true, cmps: slices.Concat(p.cmps, cmps), then: slices.Concat(ops, p.ops)}
-	for _, m := range h.members() {
-		t.others = append(t.others, m.Key())
-		t.els = append(t.els, clientv3.OpGet(m.claim.name))
+	a, err := p.send(ctx, cmps, ops)
+	if err == nil && !a.succeeded && p.heir != nil && h.missing(a) == nil {
+		// Perhaps something is left under the heir's name.
+		p = h.partForGood()
+		a, err = p.send(ctx, cmps, ops)
 	}
-	send := h.claim.l.batch.commit
-	if !h.concern(cmps, ops) {
-		send = h.claim.l.batch.send // in a batch, comparisons do not see what the others write
-	}
-	a, err := send(ctx, t)
 	switch {
 	case err == nil && a.succeeded:
 		p.carriedOut(caller, a.rev, a.responses[len(ops):])
@@ -92,6 +88,19 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	return true, nil
 }
 
+// send sends the transaction.
+func (p parting) send(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) (answer, error) {
+	t := txn{key: p.h.Key(), likely: true, cmps: slices.Concat(p.cmps, cmps), then: slices.Concat(ops, p.ops)}
+	for _, m := range p.h.members() {
+		t.others = append(t.others, m.Key())
+		t.els = append(t.els, clientv3.OpGet(m.claim.name))
+	}
+	if !p.h.concern(cmps, ops) {
+		return p.h.claim.l.batch.send(ctx, t) // in a batch, comparisons do not see what the others write
+	}
+	return p.h.claim.l.batch.commit(ctx, t)
+}
+
 // missing returns a hold whose entry was not there when its transaction failed.
 func (h *Hold) missing(a answer) *Hold {
 	for i, m := range h.members() {
@@ -125,13 +134,18 @@ type parting struct {
 	heir  *claim         // joins the queue where the entry leaves it, for next
 }
 
-func (h *Hold) part(ops []clientv3.Op) parting {
-	c := h.claim
+// partForGood is part without anybody to follow.
+func (h *Hold) partForGood() parting {
 	p := parting{h: h}
 	for _, m := range h.members() {
 		p.cmps = append(p.cmps, created(m.claim.name, m.claim.rev))
 		p.ops = append(p.ops, clientv3.OpDelete(m.claim.name))
 	}
+	return p
+}
+
+func (h *Hold) part(ops []clientv3.Op) parting {
+	c, p := h.claim, h.partForGood()
 	if len(p.ops) > 1 {
 		return p
 	}
