@@ -14,7 +14,7 @@
 //		return cur, nil
 //	})
 //
-// An [Guard.Update] that nobody disturbs takes two round trips: one acquires the
+// A [Guard.Update] that nobody disturbs takes two round trips: one acquires the
 // lock and reads the value, the other commits it and releases the lock. If the
 // lock was lost, or somebody wrote without it, the error is [ErrFenced] and
 // nothing was stored. A lost answer is looked up, so that an error means that

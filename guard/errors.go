@@ -34,6 +34,8 @@ var (
 // invalid returns an error that matches locker.ErrInvalidOption.
 func invalid(what string) error { return fmt.Errorf("%w: %s", locker.ErrInvalidOption, what) }
 
+var errSharing = invalid("an update under a shared lock: drop locker.Shared, or use View")
+
 // theirs is an error of the caller's function, which goes back as it is.
 type theirs struct{ error }
 

@@ -86,7 +86,7 @@ func (g *Guard[T]) check(ctx context.Context) error {
 	case g.err != nil:
 		return g.err
 	case g.resource == nil:
-		return ErrNoResource
+		return fmt.Errorf("%w: the guard was made without Stored or Bind", ErrNoResource)
 	case g.locker.Context().Err() != nil:
 		return context.Cause(g.locker.Context())
 	case ctx.Err() != nil:

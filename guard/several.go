@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -113,6 +114,19 @@ func (c *cell[T]) change() (change, error) {
 
 const opUpdate = "update"
 
+// maxCells is how many values go together: their puts and comparisons, and the
+// locks' own, must fit into a transaction of etcd.
+const maxCells = 32
+
+func twice(keys []keyspace.Key) bool {
+	seen := make(map[keyspace.Key]bool)
+	return slices.ContainsFunc(keys, func(k keyspace.Key) bool {
+		had := seen[k]
+		seen[k] = true
+		return had
+	})
+}
+
 // updateAll acquires the locks of cells, loads these, runs fn, and commits them.
 func updateAll(ctx context.Context, cells []anyCell, noFunc bool, fn func(context.Context) error) error {
 	var o opening
@@ -125,6 +139,10 @@ func updateAll(ctx context.Context, cells []anyCell, noFunc bool, fn func(contex
 	switch {
 	case len(cells) == 0:
 		return named(opUpdate, names, invalid("no guards"))
+	case len(cells) > maxCells:
+		return named(opUpdate, names, invalid(fmt.Sprintf("%d guards; want at most %d", len(cells), maxCells)))
+	case twice(o.keys):
+		return named(opUpdate, names, invalid("two guards of one key"))
 	case noFunc:
 		return named(opUpdate, names, invalid("nil function"))
 	}
@@ -134,6 +152,9 @@ func updateAll(ctx context.Context, cells []anyCell, noFunc bool, fn func(contex
 	}
 	stored := false
 	err = h.Run(func(inner context.Context, h *locker.Hold) error {
+		if h.Shared() {
+			return errSharing
+		}
 		for i, from := range read(h, len(cells)) {
 			if err := cells[i].load(from); err != nil {
 				return err

@@ -91,6 +91,9 @@ func (g *Guard[T]) withLoaded(ctx context.Context, op string, shared, noFunc boo
 		return err
 	}
 	return g.named(op, h.Run(func(ctx context.Context, h *locker.Hold) error {
+		if h.Shared() && !shared {
+			return errSharing
+		}
 		cur, err := load(ctx, h)
 		if err != nil {
 			return err

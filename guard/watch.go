@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -22,7 +23,8 @@ import (
 // connection turns out to be dead without a word; that takes some 20 seconds.
 //
 // Watch ends when the loop does, or ctx. If the Locker is closed it ends with
-// locker.ErrClosed, and if etcd refuses it with etcd's error. A guard without a
+// locker.ErrClosed, if its client is with an error that says so, and if etcd
+// refuses it with etcd's error. A guard without a
 // Stored value yields ErrNoResource, once.
 func (g *Guard[T]) Watch(ctx context.Context) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
@@ -40,7 +42,7 @@ func (g *Guard[T]) Watch(ctx context.Context) iter.Seq2[T, error] {
 					return yield(value, g.named("watch", err))
 				},
 			}
-			err = f.follow(ctx, g.locker.Context())
+			err = f.follow(ctx, g.locker.Context(), g.locker.Client().Ctx())
 		}
 		if err != nil && ctx.Err() == nil {
 			yield(zero, g.named("watch", err))
@@ -76,12 +78,13 @@ var (
 	errSilent = errors.New("guard: the watch says nothing")
 )
 
-// follow goes on until the caller has enough, ctx or the locker ends, or etcd
-// refuses.
-func (f *follower) follow(ctx, locker context.Context) error {
+// follow goes on until the caller has enough, ctx, the locker or the client ends,
+// or etcd refuses.
+func (f *follower) follow(ctx, locker, client context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(locker, cancel)()
+	defer context.AfterFunc(client, cancel)()
 	for wait := retryPause; ; {
 		began := time.Now()
 		err := f.watch(ctx)
@@ -93,6 +96,8 @@ func (f *follower) follow(ctx, locker context.Context) error {
 			return nil
 		case locker.Err() != nil:
 			return context.Cause(locker)
+		case client.Err() != nil:
+			return fmt.Errorf("guard: the client is closed: %w", client.Err())
 		case ctx.Err() != nil:
 			return nil
 		case refused(err):

@@ -35,7 +35,7 @@ func (h *Hold) Commit(ctx context.Context, cmps []clientv3.Cmp, ops ...clientv3.
 }
 
 func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) (bool, error) {
-	if h.claim.rec.Mode == shared {
+	if h.Shared() {
 		return false, invalid("Commit of a shared hold")
 	}
 	if err := h.Err(); err != nil { // by the clocks

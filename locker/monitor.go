@@ -33,7 +33,7 @@ func (l *Locker) expire(h *Hold) {
 	h.ended()
 	key := h.Key()
 	l.log.Warn("elock: lock held too long, releasing it", "key", key.String(), "owner", l.owner, "held", held, "limit", h.maxHeld)
-	t := l.hooks.timeoutStart(h.caller, TimeoutStartData{Key: key, Token: h.token, Held: held, Limit: h.maxHeld, Shared: h.claim.rec.Mode == shared})
+	t := l.hooks.timeoutStart(h.caller, TimeoutStartData{Key: key, Token: h.token, Held: held, Limit: h.maxHeld, Shared: h.Shared()})
 	ctx, cancel := either(context.WithoutCancel(t.last(h.caller)), l.ctx)
 	err := h.free(ctx)
 	cancel()

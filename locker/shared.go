@@ -26,6 +26,9 @@ func Shared() AcquireOption {
 	return func(r *request) { r.shared = true }
 }
 
+// Shared reports whether the hold was acquired with the option Shared.
+func (h *Hold) Shared() bool { return h.claim.rec.Mode == shared }
+
 // shareTerm is how long callers join those who share a lock after it was seen
 // that nobody waits to hold it alone.
 const shareTerm = 10 * time.Millisecond
