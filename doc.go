@@ -6,8 +6,11 @@
 //     each kind of thing that is locked.
 //   - [github.com/phpgao/elock/locker] is the lock: it acquires, keeps, watches
 //     and releases, and tells when and why a lock was lost.
-//   - [github.com/phpgao/elock/guard] binds a resource of type T to its lock and
-//     runs functions that return (T, error) while the lock is held.
+//   - [github.com/phpgao/elock/guard] binds a resource of type T to its lock: a
+//     value in etcd or elsewhere that is updated only while the lock is held, or
+//     functions that return (T, error).
+//   - [github.com/phpgao/elock/locker/lockertest] is a locker for tests, without
+//     etcd.
 //   - [github.com/phpgao/elock/otelhook] is a hook that makes spans and metrics
 //     of acquires, holds and timeouts.
 //

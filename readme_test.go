@@ -128,7 +128,19 @@ import (
 	"github.com/phpgao/elock/otelhook"
 )
 
-var row guard.Resource[int]
+type (
+	Item  struct{ Left int }
+	Order struct {
+		Wanted int
+		Filled bool
+	}
+)
+
+var (
+	row     guard.Resource[int]
+	kettles *guard.Guard[Item]
+	order   *guard.Guard[Order]
+)
 
 var (
 	_ = fmt.Println
@@ -142,7 +154,9 @@ func report() {}
 	for i, part := range parts {
 		fmt.Fprintf(&file, `
 func part%d(ctx context.Context, client *clientv3.Client, l *locker.Locker, key keyspace.Key, h *locker.Hold, work chan struct{}, value string) error {
+	if ctx.Err() == nil {
 %s
+	}
 	return nil
 }
 `, i, part)

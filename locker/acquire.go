@@ -32,7 +32,9 @@ func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireO
 // TryAcquire is Acquire without the wait: it fails with ErrLocked if anybody
 // holds key or waits for it, here or elsewhere, or if this Locker has yet to
 // free it. Then it has written no key, unless the holder is a Locker that may
-// only retain the lock: that is asked by queueing, and then nothing is left.
+// only retain the lock: that is asked by queueing, and then nothing is left. A
+// shared TryAcquire joins others that share the lock, and queues to see whether it
+// may; if it has to ask etcd, that takes a quarter of a second at most.
 func (l *Locker) TryAcquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
 	h, err := l.acquire(ctx, key, true, opts)
 	if err != nil {
@@ -106,14 +108,19 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 	behind := func(by Owner, ahead int) {
 		blocked(BlockedData{Key: key, By: by, Local: true, Ahead: ahead})
 	}
-	if want.shared {
-		l.welcome(ctx, key)
-	}
 	var c *claim // what came with the lane
 	var err error
-	if try {
+	switch {
+	case try && want.shared && l.lanes.shared(key): // perhaps it takes a look at etcd
+		soon, cancel := context.WithTimeoutCause(ctx, askPatience, ErrLocked)
+		c, err = l.lanes.enter(soon, l.drain, key, who, want, behind)
+		cancel()
+		if err != nil && ctx.Err() == nil && l.drain.Err() == nil {
+			err = ErrLocked
+		}
+	case try:
 		c, err = l.lanes.tryEnter(key, who, want, behind)
-	} else {
+	default:
 		c, err = l.lanes.enter(ctx, l.drain, key, who, want, behind)
 	}
 	if err != nil {

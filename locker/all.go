@@ -5,7 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
@@ -18,14 +18,16 @@ import (
 // that callers who name them in different orders never wait for each other in a
 // circle. If it fails, none is held. A key that comes twice is ErrInvalidOption.
 //
-// The hold ends as a whole: when one of its locks is lost, all holds end for
-// that reason, and the other locks are freed.
+// The hold ends as a whole: when one of its locks is lost, all end for that
+// reason, and the other locks are freed. Where etcd is silent, AcquireAll returns
+// within a second after the end of ctx.
 func (l *Locker) AcquireAll(ctx context.Context, keys ...keyspace.Key) (*Hold, error) {
 	return l.AcquireAllWith(ctx, nil, keys...)
 }
 
 // AcquireAllWith is AcquireAll with options, which every one of the locks gets.
-// Only what Reading names is read once, when all are held.
+// Only what Reading names is read once, when all are held. MaxHeld counts for
+// each lock from when that was acquired, and the first that is over ends all.
 func (l *Locker) AcquireAllWith(ctx context.Context, opts []AcquireOption, keys ...keyspace.Key) (*Hold, error) {
 	keys = slices.Clone(keys)
 	slices.SortFunc(keys, func(a, b keyspace.Key) int { return strings.Compare(a.String(), b.String()) })
@@ -45,7 +47,12 @@ func (l *Locker) AcquireAllWith(ctx context.Context, opts []AcquireOption, keys 
 }
 
 func (l *Locker) acquireAll(ctx context.Context, opts []AcquireOption, keys []keyspace.Key) (*Hold, error) {
-	g := new(group)
+	g, bound := new(group), false
+	defer func() {
+		if !bound { // also when a callback panics
+			_ = g.each(func(h *Hold) error { return h.release(ctx) }) // the error says more
+		}
+	}()
 	for i, key := range keys {
 		with := opts
 		if i < len(keys)-1 { // the last one reads
@@ -53,15 +60,15 @@ func (l *Locker) acquireAll(ctx context.Context, opts []AcquireOption, keys []ke
 		}
 		h, err := l.Acquire(ctx, key, with...)
 		if err != nil {
-			_ = g.each(func(h *Hold) error { return h.release(ctx) }) // err says more
 			return nil, err
 		}
 		g.holds = append(g.holds, h)
 	}
-	h, err := g.bind(ctx)
+	h, err := g.bind()
 	if err != nil {
 		return nil, &Error{Op: "acquire", Key: h.Key().String(), Err: err}
 	}
+	bound = true
 	return h, nil
 }
 
@@ -85,11 +92,13 @@ func (l *Locker) admitAll(ctx context.Context, keys []keyspace.Key, opts []Acqui
 // acquired. The first stands for all.
 type group struct {
 	holds []*Hold
-	ended atomic.Bool
+
+	mu    sync.Mutex // held until all have their cause
+	ended bool
 }
 
 // bind makes one of the holds of g.
-func (g *group) bind(ctx context.Context) (*Hold, error) {
+func (g *group) bind() (*Hold, error) {
 	first := g.holds[0]
 	first.read = g.holds[len(g.holds)-1].read
 	for _, h := range g.holds {
@@ -98,8 +107,7 @@ func (g *group) bind(ctx context.Context) (*Hold, error) {
 		h.mu.Unlock()
 	}
 	for _, h := range g.holds {
-		if err := h.Err(); err != nil { // before they were bound
-			_ = first.release(ctx)
+		if err := h.Err(); err != nil { // since before they were bound
 			return h, err
 		}
 	}
@@ -109,23 +117,29 @@ func (g *group) bind(ctx context.Context) (*Hold, error) {
 // end ends all holds of g for the cause of one, and reports whether it ended
 // that one. After a release, its caller sees to all of them.
 func (g *group) end(h *Hold, cause error) bool {
-	if !g.ended.CompareAndSwap(false, true) {
+	g.mu.Lock()
+	if g.ended {
+		g.mu.Unlock()
 		return false
 	}
-	first := h.endAlone(cause)
-	if cause == ErrReleased {
-		for _, o := range g.holds {
-			o.endAlone(cause)
+	g.ended = true
+	var mine []*Hold
+	for _, o := range g.holds {
+		if done, _ := o.endUnless(g, cause); done {
+			mine = append(mine, o)
 		}
+	}
+	g.mu.Unlock()
+	if cause == ErrReleased {
 		return true
 	}
-	for _, o := range g.holds {
-		if o != h && o.endAlone(cause) {
+	for _, o := range mine {
+		if o != h {
 			o.ended()
 			o.claim.settle(cause, o.settle)
 		}
 	}
-	return first
+	return slices.Contains(mine, h)
 }
 
 // each calls f for all holds at once, and returns an error of one of them, if
@@ -164,7 +178,7 @@ func (h *Hold) each(f func(*Hold) error) error {
 	return f(h)
 }
 
-// Tokens returns the fencing token of each lock that is held.
+// Tokens returns the fencing token of each lock of the hold.
 func (h *Hold) Tokens() map[keyspace.Key]Token {
 	all := make(map[keyspace.Key]Token)
 	for _, m := range h.members() {
@@ -173,7 +187,7 @@ func (h *Hold) Tokens() map[keyspace.Key]Token {
 	return all
 }
 
-// Fences returns a comparison for each lock that is held, as Fence does for one.
+// Fences returns a comparison for each lock of the hold, as Fence does for one.
 func (h *Hold) Fences() []clientv3.Cmp {
 	var all []clientv3.Cmp
 	for _, m := range h.members() {

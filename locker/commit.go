@@ -1,7 +1,6 @@
 package locker
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +8,6 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -21,10 +18,12 @@ import (
 //
 // Commit works under a context that is done already, and waits for etcd's
 // answer until half a second after the end of ctx. If an answer is lost, it
-// finds out what became of the transaction, for as long as the lease lives; only
-// if etcd stays silent is the error ErrOutcomeUnknown. Every other error says
-// that nothing was written, and why: the reason for which the hold ended
-// earlier, or etcd's own error. A lock that could not be freed yet is no error:
+// finds out what became of the transaction, for as long as the lease lives. If
+// etcd stays silent or does not tell, the error is ErrOutcomeUnknown: it tells by
+// the first put or delete of a single key, unless its past was compacted and
+// somebody else has written since. Every other error says that nothing was
+// written, and why: the reason for which the hold ended earlier, or etcd's own
+// error. A lock that could not be freed yet is no error:
 // that is tried on in the background, as by Release.
 func (h *Hold) Commit(ctx context.Context, cmps []clientv3.Cmp, ops ...clientv3.Op) (bool, error) {
 	done, err := h.commit(ctx, cmps, ops)
@@ -44,12 +43,15 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	if !h.end(ErrReleased) {
 		return false, h.ending()
 	}
-	ctx, cancel := detached(caller)
-	defer cancel()
-	p := h.part(ops)
+	still, stop := linger(caller, grace)
+	defer stop()
+	// Half of the grace is to find out what became of it.
+	ctx := &late{caller: caller, grace: grace / 2, deadline: time.Now().Add(patience)}
+	defer ctx.stop()
+	p := h.part(cmps, ops)
 	a, err := p.send(ctx, cmps, ops)
-	if err == nil && !a.succeeded && p.heir != nil && h.missing(a) == nil {
-		// Perhaps something is left under the heir's name.
+	if p.next != nil && (refused(err) || err == nil && !a.succeeded && h.missing(a) == nil) {
+		// Perhaps for what is done for the next one.
 		p = h.partForGood()
 		a, err = p.send(ctx, cmps, ops)
 	}
@@ -74,7 +76,7 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 		return false, err
 	}
 	err = silence(caller, ctx, err)
-	done, known := p.resolve(caller, ops)
+	done, known := p.resolve(still, ops)
 	for _, m := range h.members() {
 		m.ended()
 		m.claim.settle(err, m.settle)
@@ -89,7 +91,7 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 }
 
 // send sends the transaction.
-func (p parting) send(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) (answer, error) {
+func (p *parting) send(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) (answer, error) {
 	t := txn{key: p.h.Key(), likely: true, cmps: slices.Concat(p.cmps, cmps), then: slices.Concat(ops, p.ops)}
 	for _, m := range p.h.members() {
 		t.others = append(t.others, m.Key())
@@ -132,11 +134,14 @@ type parting struct {
 	stays bool           // the entry does not leave: the lock passes on in this process
 	next  *turn          // who gets the lock then, or may get heir's; perhaps nil
 	heir  *claim         // joins the queue where the entry leaves it, for next
+
+	end     int64 // the revision at which the entry was gone; 0 until known
+	removed bool  // then, by resolve
 }
 
 // partForGood is part without anybody to follow.
-func (h *Hold) partForGood() parting {
-	p := parting{h: h}
+func (h *Hold) partForGood() *parting {
+	p := &parting{h: h}
 	for _, m := range h.members() {
 		p.cmps = append(p.cmps, created(m.claim.name, m.claim.rev))
 		p.ops = append(p.ops, clientv3.OpDelete(m.claim.name))
@@ -144,14 +149,14 @@ func (h *Hold) partForGood() parting {
 	return p
 }
 
-func (h *Hold) part(ops []clientv3.Op) parting {
+func (h *Hold) part(cmps []clientv3.Cmp, ops []clientv3.Op) *parting {
 	c, p := h.claim, h.partForGood()
 	if len(p.ops) > 1 {
 		return p
 	}
 	p.next = c.l.lanes.next(c)
 	switch {
-	case h.mayStay(p.next, ops):
+	case h.mayStay(p.next, cmps, ops):
 		p.stays, p.ops = true, nil
 		if p.next != nil {
 			p.ops = gets(p.next.want.reads)
@@ -165,11 +170,13 @@ func (h *Hold) part(ops []clientv3.Op) parting {
 }
 
 // mayStay reports whether the lock may pass on without a release in etcd. For
-// that, a put must be able to tell later what became of the transaction.
-func (h *Hold) mayStay(next *turn, ops []clientv3.Op) bool {
+// that, the value that the lock guards must tell later what became of the
+// transaction.
+func (h *Hold) mayStay(next *turn, cmps []clientv3.Cmp, ops []clientv3.Op) bool {
 	c := h.claim
 	put := slices.IndexFunc(ops, clientv3.Op.IsPut)
-	if h.read == nil || put < 0 || len(ops[put].ValueBytes()) == 0 || !h.mayPass() || !c.passable() {
+	if h.read == nil || put < 0 || len(ops[put].ValueBytes()) == 0 || !slices.Contains(h.read.names, string(ops[put].KeyBytes())) ||
+		!h.concern(cmps, ops) || !h.mayPass() || !c.passable() {
 		return false
 	}
 	if next == nil {
@@ -179,7 +186,7 @@ func (h *Hold) mayStay(next *turn, ops []clientv3.Op) bool {
 }
 
 // carriedOut sees to the lock after the transaction, with the answers to p.ops.
-func (p parting) carriedOut(caller context.Context, rev int64, answers []*pb.ResponseOp) {
+func (p *parting) carriedOut(caller context.Context, rev int64, answers []*pb.ResponseOp) {
 	h, c := p.h, p.h.claim
 	switch {
 	case p.stays:
@@ -197,111 +204,4 @@ func (p parting) carriedOut(caller context.Context, rev int64, answers []*pb.Res
 			m.settle()
 		}
 	}
-}
-
-// resolve finds out whether a transaction whose answer is lost was carried out.
-// It first removes the hold's entry, if it is still there: after that it cannot
-// be carried out any more.
-func (p parting) resolve(caller context.Context, ops []clientv3.Op) (done, known bool) {
-	c := p.h.claim
-	c.heir = p.heir
-	ctx, cancel := linger(caller, grace)
-	defer cancel()
-	ctx, stop := either(ctx, c.lease.ctx)
-	defer stop()
-	for wait := retryPause; ctx.Err() == nil; wait = pause(ctx, wait) {
-		try, cancel := context.WithTimeout(ctx, patience)
-		done, err := p.outcome(try, ops)
-		if errors.Is(err, rpctypes.ErrCompacted) {
-			done, err = p.appearance(try, ops)
-		}
-		cancel()
-		switch {
-		case err == nil:
-			return done, true
-		case errors.Is(err, errOverwritten):
-			return false, false
-		}
-	}
-	return false, false
-}
-
-func (p parting) outcome(ctx context.Context, ops []clientv3.Op) (bool, error) {
-	c := p.h.claim
-	a, err := c.l.batch.commit(ctx, removal(c.key, c.name, c.rev))
-	if err != nil {
-		return false, err
-	}
-	end := a.rev // at which the entry was gone
-	if !a.succeeded {
-		ev, err := c.deletion(ctx)
-		if err != nil {
-			return false, err
-		}
-		end = ev.Kv.ModRevision
-	} else if !p.stays {
-		return false, nil
-	}
-	at := func(key []byte, rev int64) (*mvccpb.KeyValue, error) {
-		resp, err := c.l.kv.Get(ctx, string(key), clientv3.WithRev(rev))
-		if err != nil || len(resp.Kvs) == 0 {
-			return nil, err
-		}
-		return resp.Kvs[0], nil
-	}
-	for _, op := range ops {
-		kv, err := at(op.KeyBytes(), end)
-		switch {
-		case err != nil:
-			return false, err
-		case op.IsPut() && !p.stays:
-			return kv != nil && kv.ModRevision == end, nil
-		case op.IsPut() && kv == nil && p.h.read.had(op.KeyBytes()):
-			return false, errOverwritten // by who deleted it
-		case op.IsPut():
-			for kv != nil && kv.ModRevision > p.h.read.rev { // somebody else may have written after it
-				if bytes.Equal(kv.Value, op.ValueBytes()) {
-					return true, nil
-				}
-				if kv, err = at(op.KeyBytes(), kv.ModRevision-1); err != nil {
-					return false, err
-				}
-			}
-			return false, nil
-		case op.IsDelete() && kv == nil:
-			if before, err := at(op.KeyBytes(), end-1); err != nil || before != nil {
-				return err == nil, err
-			}
-		}
-	}
-	return false, nil
-}
-
-// errOverwritten says that somebody else has written since.
-var errOverwritten = errors.New("locker: overwritten since")
-
-// appearance is outcome without the past, from what etcd has now: sure as long
-// as nobody else has written.
-func (p parting) appearance(ctx context.Context, ops []clientv3.Op) (bool, error) {
-	h := p.h
-	base := h.claim.rev
-	if h.read != nil {
-		base = h.read.rev
-	}
-	put := slices.IndexFunc(ops, clientv3.Op.IsPut)
-	if put < 0 {
-		return false, errOverwritten
-	}
-	resp, err := h.claim.l.kv.Get(ctx, string(ops[put].KeyBytes()))
-	switch {
-	case err != nil:
-		return false, err
-	case len(resp.Kvs) == 0:
-		return false, errOverwritten
-	case resp.Kvs[0].ModRevision <= base:
-		return false, nil
-	case h.read != nil && bytes.Equal(resp.Kvs[0].Value, ops[put].ValueBytes()):
-		return true, nil
-	}
-	return false, errOverwritten
 }

@@ -119,7 +119,7 @@ func refused(err error) bool {
 		return true
 	}
 	var e rpctypes.EtcdError
-	if !errors.As(err, &e) {
+	if !errors.As(err, &e) || e == rpctypes.ErrNoSpace { // etcd may say that of what it has carried out
 		return false
 	}
 	switch e.Code().String() {

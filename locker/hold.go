@@ -77,7 +77,7 @@ func (h *Hold) String() string { return fmt.Sprintf("%v token %d", h.Key(), h.to
 func (h *Hold) Key() keyspace.Key { return h.claim.key }
 
 // Token returns the fencing token: greater than that of every earlier hold of
-// this lock, in any process.
+// this lock, in any process, but for holds that share it at the same time.
 func (h *Hold) Token() Token { return h.token }
 
 // Context returns a context that is done when the hold ends for any reason.
@@ -103,10 +103,24 @@ func (h *Hold) Err() error {
 	h.mu.Lock()
 	cause := h.cause
 	h.mu.Unlock()
-	if cause == nil && h.claim.lease.remaining() <= 0 {
+	if cause == nil && h.left() <= 0 {
 		return &LostError{Reason: Deadline, Token: h.token}
 	}
 	return cause
+}
+
+// left is how long every lease of h surely lives.
+func (h *Hold) left() time.Duration {
+	left := h.claim.lease.remaining()
+	h.mu.Lock()
+	g := h.group
+	h.mu.Unlock()
+	if g != nil {
+		for _, m := range g.holds {
+			left = min(left, m.claim.lease.remaining())
+		}
+	}
+	return left
 }
 
 // Remaining returns how long the lock stays held if etcd is not heard of any
@@ -115,7 +129,7 @@ func (h *Hold) Remaining() time.Duration {
 	if h.Err() != nil {
 		return 0
 	}
-	return max(0, h.claim.lease.remaining())
+	return max(0, h.left())
 }
 
 // Fence returns a comparison for the If of an etcd transaction of your own. It
@@ -123,7 +137,8 @@ func (h *Hold) Remaining() time.Duration {
 // that of another hold: a write under it cannot come after the next holder's.
 // (If somebody overwrites the key by hand, without its lease, the lock is lost
 // and yet the key stays for a moment.) For that, the release of a hold whose
-// Fence was called goes to etcd, and is not handed off or kept. Once the hold
+// Fence was called goes to etcd, and is not handed off or kept. The fence of a
+// shared hold tells that nobody holds alone, see Shared. Once the hold
 // has ended, Fence returns a comparison that never holds. So it does for several
 // locks of one AcquireAll, which need Fences.
 func (h *Hold) Fence() clientv3.Cmp {
@@ -322,17 +337,21 @@ func unconfirmed(err error) error { return fmt.Errorf("not confirmed, trying on:
 // end ends the hold and reports whether this call did: then the caller must
 // call ended, and see to the claim.
 func (h *Hold) end(cause error) bool {
-	h.mu.Lock()
-	g := h.group
-	h.mu.Unlock()
+	done, g := h.endUnless(nil, cause)
 	if g != nil {
 		return g.end(h, cause)
 	}
-	return h.endAlone(cause)
+	return done
 }
 
-func (h *Hold) endAlone(cause error) bool {
+// endUnless ends h and no other, unless it is one of another group than mine,
+// which it returns.
+func (h *Hold) endUnless(mine *group, cause error) (done bool, other *group) {
 	h.mu.Lock()
+	if h.group != mine {
+		defer h.mu.Unlock()
+		return false, h.group
+	}
 	first := h.cause == nil
 	if first {
 		h.cause, h.held = cause, time.Since(h.since)
@@ -345,7 +364,7 @@ func (h *Hold) endAlone(cause error) bool {
 		}
 		h.claim.l.holds.remove(h)
 	}
-	return first
+	return first, nil
 }
 
 // ended tells the hooks, once, before anybody else in this process can hold.

@@ -87,6 +87,7 @@ func (c *claim) retain(ctx context.Context, ended func()) bool {
 func (c *claim) keep(ended func()) bool {
 	l, k := c.l, c.kept
 	ended()
+	c.read = nil // old when it is wanted again
 	c.grants++
 	k.since.Store(sinceStart())
 	if !l.lanes.keep(c) {
@@ -226,6 +227,9 @@ func (c *claim) ask(ctx, write context.Context) error {
 	if c.rev == 0 {
 		if err := c.enter(write, false); err != nil {
 			return err
+		}
+		if !c.first() {
+			c.read = nil
 		}
 	}
 	until := time.Now().Add(askPatience)

@@ -102,6 +102,7 @@ func (q *lanes) enter(ctx, stop context.Context, key keyspace.Key, who Owner, wa
 	}
 	t := &turn{who: who, want: want, mine: make(chan struct{})}
 	e := l.waiters.PushBack(t)
+	l.admit()
 	p.mu.Unlock()
 
 	blocked(ahead, n)
@@ -124,6 +125,7 @@ func (q *lanes) enter(ctx, stop context.Context, key keyspace.Key, who Owner, wa
 		q.pass(p, key)
 	default:
 		l.waiters.Remove(e)
+		l.admit()
 	}
 	return nil, err
 }
@@ -147,10 +149,13 @@ func (q *lanes) pass(p *lanesPart, key keyspace.Key) {
 	q.free()
 }
 
-// give passes the lane, with c, to the turn in e.
+// give passes the lane, with c, to the turn in e, or c to one more who shares it.
 func (l *lane) give(e *list.Element, c *claim) {
 	t := l.waiters.Remove(e).(*turn)
-	l.occupant, t.claim = t.who, c
+	if l.sharing == nil {
+		l.occupant = t.who
+	}
+	t.claim = c
 	close(t.mine)
 }
 

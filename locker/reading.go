@@ -75,7 +75,11 @@ func readOf(rev int64, names []string, answers []*pb.ResponseOp) *read {
 
 // fetch reads keys for c, whose lock is held, unless they came with the grant.
 func (c *claim) fetch(ctx context.Context, names []string) error {
-	if len(names) == 0 || c.read != nil && slices.Equal(c.read.names, names) {
+	switch {
+	case len(names) == 0:
+		c.read = nil
+		return nil
+	case c.read != nil && slices.Equal(c.read.names, names):
 		return nil
 	}
 	ctx, cancel := either(ctx, c.lease.waits)

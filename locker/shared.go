@@ -14,14 +14,16 @@ import (
 // Shared makes an acquire share the lock with others that do: they hold it
 // together, and those without it hold it alone. Both have their turn in the
 // order of arrival, so neither kind can keep out the other: who comes to share
-// while somebody waits to hold alone waits behind that one.
+// while somebody waits to hold alone waits behind that one, but for the 10ms in
+// which a process may not have seen that yet.
 //
 // Callers of one process that share at the same time have one entry in etcd,
 // with the TTL of the first of them. Each has a Hold of its own and a token of
 // its own. The token is greater than those of all who held alone before, and
 // less than those of all who will; among holds that share at the same time it
-// says nothing. A Fence holds for as long as nobody can hold alone. Commit is
-// not for shared holds.
+// says nothing. A Fence holds for as long as nobody can hold alone, even after
+// the release of its own hold if others of the process still share. Commit is not
+// for shared holds.
 func Shared() AcquireOption {
 	return func(r *request) { r.shared = true }
 }
@@ -39,8 +41,8 @@ type sharing struct {
 	claim    *claim // as the first of them got it
 	readers  int
 	grants   Token     // of the last of them
-	until    time.Time // surely nobody waits before that; then see
-	checking bool      // somebody sees
+	until    time.Time // when the term ends
+	checking bool      // somebody sees whether there may be another
 }
 
 // share lets others hold with c, which was granted: those of this process that
@@ -50,110 +52,108 @@ func (q *lanes) share(c *claim) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first := *c // c goes on with its owner
-	c.sharing = &sharing{claim: &first, readers: 1, grants: c.grants, until: c.granted.Add(shareTerm)}
+	first.read = nil
+	c.sharing = &sharing{claim: &first, readers: 1, grants: c.grants, until: time.Now().Add(shareTerm)}
 	first.sharing = c.sharing
 	l := p.m[c.key]
 	l.sharing = c.sharing
 	l.admit()
 }
 
-// admit gives the lock to those who are next in line if they may share it.
+// admit gives the lock to those who are next in line if they may share it. If
+// they may not because the term is over, somebody sees to that. It is to be
+// called whenever the front of the line, or what they may share, has changed.
 func (l *lane) admit() {
-	for e := l.waiters.Front(); e != nil && e.Value.(*turn).want.shared && l.sharing.open(); e = l.waiters.Front() {
-		t := l.waiters.Remove(e).(*turn)
-		t.claim = l.sharing.join()
-		close(t.mine)
+	s := l.sharing
+	for s != nil {
+		e := l.waiters.Front()
+		switch {
+		case e == nil || !e.Value.(*turn).want.shared:
+			return
+		case s.open():
+			l.give(e, s.join())
+		default:
+			if !s.checking {
+				s.checking = true
+				s.claim.l.spawn(s.claim.see)
+			}
+			return
+		}
 	}
 }
 
 // open reports whether one more may hold.
 func (s *sharing) open() bool {
-	return s != nil && time.Now().Before(s.until) && s.grants < maxGrants &&
-		s.claim.lease.waits.Err() == nil && s.claim.lease.remaining() > 0
+	return s != nil && time.Now().Before(s.until) && s.claim.lease.waits.Err() == nil && s.claim.lease.remaining() > 0
 }
 
 // join returns a claim for one more hold.
 func (s *sharing) join() *claim {
 	s.readers++
-	s.grants++
+	s.grants = min(s.grants+1, maxGrants)
 	c := *s.claim
-	c.read, c.grants = nil, s.grants
+	c.grants = s.grants
 	c.lease.users.Add(1)
 	return &c
 }
 
-// shared reports whether holds still share c.
-func (q *lanes) shared(c *claim) bool {
+// see lets callers share c for another term, as soon as nobody waits to hold it
+// alone, for as long as there are any.
+func (c *claim) see() {
+	for wait := retryPause; !c.l.lanes.saw(c, c.unwanted()); wait = pause(c.lease.waits, wait) {
+	}
+}
+
+// saw notes whether nobody waits to hold c alone. It reports whether nobody needs
+// to look again.
+func (q *lanes) saw(c *claim, unwanted bool) bool {
 	p := q.part(c.key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.m[c.key] != nil && p.m[c.key].sharing == c.sharing && c.lease.waits.Err() == nil
+	l, s := p.m[c.key], c.sharing
+	if l == nil || l.sharing != s || c.lease.waits.Err() != nil {
+		return true // who waits gets the lane
+	}
+	if unwanted {
+		s.until = time.Now().Add(shareTerm)
+		l.admit() // all of them, as checking is still set
+	}
+	e := l.waiters.Front()
+	s.checking = e != nil && e.Value.(*turn).want.shared
+	return !s.checking
 }
 
-// stale returns the claim that the holds of key share if whoever joins them has
-// to see first whether others wait. If so, the caller must call renew.
-func (q *lanes) stale(key keyspace.Key) *claim {
-	p := q.part(key)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l := p.m[key]
-	if l == nil || l.sharing == nil || l.sharing.checking || l.waiters.Len() > 0 || time.Now().Before(l.sharing.until) {
-		return nil
-	}
-	l.sharing.checking = true
-	return l.sharing.claim
-}
-
-// renew notes that nobody waited before that time, if known.
-func (q *lanes) renew(c *claim, until time.Time) {
-	p := q.part(c.key)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	c.sharing.checking = false
-	if l := p.m[c.key]; l != nil && l.sharing == c.sharing {
-		c.sharing.until = until
-		l.admit()
-	}
-}
-
-// welcome sees to it that callers may join those who share key, unless somebody
-// waits to hold it alone. Then, and while etcd is silent, they wait in line.
-func (l *Locker) welcome(ctx context.Context, key keyspace.Key) {
-	c := l.lanes.stale(key)
-	if c == nil {
-		return
-	}
-	until := c.unwanted(ctx)
-	if !until.IsZero() {
-		l.lanes.renew(c, until)
-		return
-	}
-	l.spawn(func() {
-		for wait := retryPause; until.IsZero() && l.lanes.shared(c); until = c.unwanted(c.lease.waits) {
-			wait = pause(c.lease.waits, wait)
-		}
-		l.lanes.renew(c, until)
-	})
-}
-
-// unwanted returns until when surely nobody waits behind c to hold alone; the
-// zero time if that is not known.
-func (c *claim) unwanted(ctx context.Context) (until time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// unwanted reports whether surely nobody waits behind c to hold it alone.
+func (c *claim) unwanted() bool {
+	ctx, cancel := context.WithTimeout(c.lease.waits, patience)
 	defer cancel()
-	asked := time.Now()
 	resp, err := c.l.kv.Txn(ctx).Then(
 		clientv3.OpGet(c.name),
 		clientv3.OpGet(c.dir, clientv3.WithPrefix(), clientv3.WithMinCreateRev(c.rev+1)),
 	).Commit()
 	if err != nil {
-		return until
+		return false
 	}
 	own, behind := resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs
-	if len(own) == 0 || !c.is(own[0]) || slices.ContainsFunc(leased(behind), alone) {
-		return until
+	return len(own) > 0 && c.is(own[0]) && !slices.ContainsFunc(leased(behind), alone)
+}
+
+// shared reports whether only those hold key in this process, and wait for it,
+// who share it.
+func (q *lanes) shared(key keyspace.Key) bool {
+	p := q.part(key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.m[key]
+	if l == nil || l.sharing == nil {
+		return false
 	}
-	return asked.Add(shareTerm)
+	for e := l.waiters.Front(); e != nil; e = e.Next() {
+		if !e.Value.(*turn).want.shared {
+			return false
+		}
+	}
+	return true
 }
 
 // alone reports whether the owner of an entry does not share the lock.

@@ -38,7 +38,7 @@ var mistakes = []mistake{
 	{"shared hold beside one that is alone", "claim.go", "return !alone(kv) })", "return true })"},
 	{"shared entry removed while others hold", "shared.go", "if s.readers--; s.readers > 0 {", "if s.readers--; s.readers < 0 {"},
 	{"commit without the lock", "commit.go", "p.cmps = append(p.cmps, created(m.claim.name, m.claim.rev))", ""},
-	{"commit of unknown outcome taken for not done", "commit.go", "done, known := p.resolve(caller, ops)", "done, known := false, true"},
+	{"commit of unknown outcome taken for not done", "commit.go", "done, known := p.resolve(still, ops)", "_ = still\n\tdone, known := false, true"},
 	{"lease not revoked", "leases.go", "errs[i] = l.revokeLease(ctx, s.id)", "errs[i], _ = nil, s"},
 }
 
