@@ -230,3 +230,32 @@ func TestACommitUnderSeveralLocksWritesAllOrNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestAPanicWhileSeveralLocksAreAcquiredLeavesNoneHeld(t *testing.T) {
+	t.Parallel()
+	_, b, client, prefix := newPair(t)
+	a := newLocker(t, client, locker.WithPrefix(prefix), locker.WithSuccessCallback(func(k string) {
+		if k == several[1].String() {
+			panic("test")
+		}
+	}))
+	if panicOf(func() { _, _ = a.AcquireAll(t.Context(), several...) }) == nil {
+		t.Fatal("it does not panic")
+	}
+	release(t, acquireAll(t, b, several...))
+}
+
+func TestSeveralLocksRemainForAsLongAsTheFirstToExpire(t *testing.T) {
+	t.Parallel()
+	a, _, _, _ := newPair(t)
+	r := acquire(t, a, several[2], locker.Shared(), locker.TTL(2*time.Second)) // the others share this lease
+	h, err := a.AcquireAllWith(t.Context(), []locker.AcquireOption{locker.Shared(), locker.TTL(time.Minute)}, several...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := h.Remaining(); got > 3*time.Second {
+		t.Errorf("%v remain, where one lock may expire in %v", got, r.Remaining())
+	}
+	release(t, h)
+	release(t, r)
+}
