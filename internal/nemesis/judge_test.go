@@ -24,6 +24,7 @@ type history struct {
 
 	resumed  []int64             // when members that were paused went on
 	promises map[int64][]promise // etcd's, by lease
+	fates    map[entry]fate      // of entries that are gone
 }
 
 // A promise is etcd's answer to a client that granted or renewed a lease.
@@ -147,8 +148,8 @@ type verdict struct {
 	betrayed int           // holds whose lease etcd ended before its time
 	longest  time.Duration // that such a one was believed in when others had its lock
 
-	unprovokedLosses int // of leases, with nothing at fault
-	unexplained      int // of locks whose keys nobody deleted, among other faults
+	unprovokedLosses int      // of leases, with nothing at fault
+	unexplained      []string // locks whose keys no operator deleted, among other faults, and how etcd says they went
 }
 
 func (v *verdict) fail(format string, args ...any) {
@@ -268,10 +269,10 @@ func (v *verdict) unprovoked(h history, x hold) {
 	switch x.err {
 	case locker.KeyDeleted.String(), locker.Evicted.String():
 		if h.disturbed(x.granted, x.ended) {
-			v.unexplained++
+			v.unexplained = append(v.unexplained, fmt.Sprintf("%+v, gone as %+v", x, h.fates[x.entry()]))
 			return
 		}
-		v.fail("key %d: client %d says of token %d: %s, and nobody did it: %+v", x.key, x.client, x.token, x.err, x)
+		v.fail("key %d: client %d says of token %d: %s, and nobody did it: %+v, gone as %+v", x.key, x.client, x.token, x.err, x, h.fates[x.entry()])
 	case locker.LeaseExpired.String(), locker.Deadline.String():
 		if !h.disturbed(x.granted, x.ended) {
 			v.unprovokedLosses++

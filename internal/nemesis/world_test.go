@@ -34,6 +34,7 @@ type world struct {
 	operator *clientv3.Client
 	direct   map[*etcdtest.Member]*clientv3.Client // to one member only
 	store    *store
+	witness  *witness
 	seats    []*seat
 
 	mu      sync.Mutex
@@ -79,6 +80,8 @@ func newWorld(t *testing.T) *world {
 	for _, m := range w.cluster.Members() {
 		w.direct[m] = m.Client(t)
 	}
+	w.witness = newWitness(w.operator)
+	t.Cleanup(func() { w.witness.stop() })
 	if w.store, err = newStore(); err != nil {
 		t.Fatal(err)
 	}
