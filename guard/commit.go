@@ -35,10 +35,10 @@ func commit(ctx context.Context, h *locker.Hold, changes ...change) error {
 	switch {
 	case err == nil && !done:
 		return fmt.Errorf("%w: %w", ErrFenced, errChanged)
-	case tooLarge(err):
-		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, locker.ErrOutcomeUnknown):
 		return err
+	case tooLarge(err):
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case ended(err):
 		return fmt.Errorf("%w: %w", ErrFenced, err)
 	}

@@ -80,7 +80,8 @@ type anyCell interface {
 type opening struct {
 	locker *locker.Locker
 	keys   []keyspace.Key
-	opts   []locker.AcquireOption
+	opts   []locker.AcquireOption // of the guards
+	loads  []locker.AcquireOption // what reads their values, last of all
 }
 
 func (c *cell[T]) open(ctx context.Context, o *opening) (err error) {
@@ -97,7 +98,8 @@ func (c *cell[T]) open(ctx context.Context, o *opening) (err error) {
 	}
 	o.locker = g.locker
 	o.keys = append(o.keys, g.key)
-	o.opts = append(append(o.opts, g.opts...), c.store.loading()...)
+	o.opts = append(o.opts, g.opts...)
+	o.loads = append(o.loads, c.store.loading()...)
 	return nil
 }
 
@@ -146,7 +148,7 @@ func updateAll(ctx context.Context, cells []anyCell, noFunc bool, fn func(contex
 	case noFunc:
 		return named(opUpdate, names, invalid("nil function"))
 	}
-	h, err := o.locker.AcquireAllWith(ctx, o.opts, o.keys...)
+	h, err := o.locker.AcquireAllWith(ctx, append(o.opts, o.loads...), o.keys...)
 	if err != nil {
 		return err
 	}
