@@ -14,8 +14,8 @@ import (
 var (
 	// ErrFenced says that an update was not stored, because the lock was lost
 	// or the value was changed by somebody without the lock. If the lock was
-	// lost, the error matches the reason too: locker.ErrLost, locker.ErrMaxHeld
-	// or locker.ErrClosed.
+	// lost, the error matches the reason too: locker.ErrLost, locker.ErrMaxHeld,
+	// locker.ErrClosed, or locker.ErrReleased if it was the function's doing.
 	ErrFenced = errors.New("guard: fenced off, nothing stored")
 	// ErrNoResource says that the guard has no resource, or none that can do
 	// what was asked: only a Stored value can be watched, has versions, and can
@@ -33,6 +33,8 @@ var (
 
 // invalid returns an error that matches locker.ErrInvalidOption.
 func invalid(what string) error { return fmt.Errorf("%w: %s", locker.ErrInvalidOption, what) }
+
+var errClientClosed = errors.New("guard: the client is closed")
 
 var errSharing = invalid("an update under a shared lock: drop locker.Shared, or use View")
 

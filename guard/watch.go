@@ -3,7 +3,6 @@ package guard
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"time"
 
@@ -97,7 +96,7 @@ func (f *follower) follow(ctx, locker, client context.Context) error {
 		case locker.Err() != nil:
 			return context.Cause(locker)
 		case client.Err() != nil:
-			return fmt.Errorf("guard: the client is closed: %w", client.Err())
+			return errClientClosed // not that of its context: the caller's has not ended
 		case ctx.Err() != nil:
 			return nil
 		case refused(err):

@@ -3,6 +3,7 @@ package locker
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/phpgao/elock/keyspace"
@@ -66,19 +67,42 @@ func (l *Locker) acquire(ctx context.Context, key keyspace.Key, try bool, opts [
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	t, notes := l.hooks.acquireStart(ctx, AcquireStartData{Key: key, Try: try, TTL: r.ttl, Shared: r.shared})
-	ctx = t.last(ctx)
-	who := Owner{Name: l.owner, Since: began, Annotations: notes}
-	c, err := l.enqueue(ctx, key, who, try, r, func(d BlockedData) { l.hooks.blocked(t, d) })
-	end := AcquireEndData{Key: key, Waited: time.Since(began), Err: err}
+	a := l.ask(ctx, key, try, r)
+	c, err := l.enqueue(a.ctx, key, a.who, try, r, func(d BlockedData) { l.hooks.blocked(a.trail, d) })
+	a.answered(c, err)
 	if err != nil {
-		l.hooks.acquireEnd(t, end)
 		return nil, err
 	}
-	end.Token = c.token()
-	l.hooks.acquireEnd(t, end)
-	return l.begin(ctx, c, r, end.Waited)
+	return l.begin(a.ctx, c, r, a.waited)
+}
+
+// An asking is one acquire as hooks and others see it.
+type asking struct {
+	l      *Locker
+	key    keyspace.Key
+	who    Owner
+	trail  trail           // what the hooks' AcquireStart returned
+	ctx    context.Context // with what they added
+	waited time.Duration   // until the answer
+}
+
+func (l *Locker) ask(ctx context.Context, key keyspace.Key, try bool, r request) *asking {
+	began := time.Now()
+	t, notes := l.hooks.acquireStart(ctx, AcquireStartData{Key: key, Try: try, TTL: r.ttl, Shared: r.shared})
+	return &asking{
+		l: l, key: key, trail: t, ctx: t.last(ctx),
+		who: Owner{Name: l.owner, Since: began, Annotations: notes},
+	}
+}
+
+// answered tells the hooks that c was granted, or why not.
+func (a *asking) answered(c *claim, err error) {
+	a.waited = time.Since(a.who.Since)
+	end := AcquireEndData{Key: a.key, Waited: a.waited, Err: err}
+	if err == nil {
+		end.Token = c.token()
+	}
+	a.l.hooks.acquireEnd(a.trail, end)
 }
 
 // admit checks everything that can be checked before anything is sent.
@@ -127,9 +151,13 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 		return nil, err
 	}
 	if c != nil && c.sharing == nil && !c.usable(want) {
-		_, err := c.remove(ctx)
+		under, cancel := either(ctx, c.lease.waits)
+		_, err := c.remove(under)
+		cancel()
 		if err != nil && c.lease.ctx.Err() == nil {
-			return nil, c.abandon(err)
+			err = l.ending(ctx, err)
+			abandon(err, c)
+			return nil, err
 		}
 		c.drop()
 		c = nil
@@ -166,38 +194,51 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try b
 			pause(ctx, retryPause) // whoever deletes entries may do so again
 			continue
 		}
-		switch {
-		case ctx.Err() != nil:
-			err = ctxError(ctx)
-		case l.drain.Err() != nil:
-			err = ErrClosed
-		}
+		err = l.ending(ctx, err)
 		c.read = nil
-		switch {
-		case !alone:
-			return nil, err
-		case !c.sent:
-			c.done()
-			return nil, err
-		case c.first() && c.pass(func() {}): // the next goroutine may have it
-			return nil, err
+		// Else the next goroutine may have it.
+		if alone && !(c.sent && c.first() && c.pass(func() {})) {
+			abandon(err, c)
 		}
-		return nil, c.abandon(err)
+		return nil, err
 	}
 }
 
-// abandon removes c, whose lock is not wanted for the reason of err, and waits
-// a moment for that.
-func (c *claim) abandon(err error) error {
+// ending returns why an acquire under ctx ends with err.
+func (l *Locker) ending(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctxError(ctx)
+	case l.drain.Err() != nil:
+		return ErrClosed
+	}
+	return err
+}
+
+// abandon removes claims, whose locks are not wanted for the reason of err, and
+// waits a moment for that.
+func abandon(err error, claims ...*claim) {
+	if len(claims) == 0 {
+		return
+	}
+	var all sync.WaitGroup
+	all.Add(len(claims))
+	for _, c := range claims {
+		if c.sent {
+			c.settle(err, all.Done)
+		} else {
+			c.done()
+			all.Done()
+		}
+	}
 	settled := make(chan struct{})
-	c.settle(err, func() { close(settled) })
+	go func() { all.Wait(); close(settled) }()
 	wait := time.NewTimer(grace / 2)
 	defer wait.Stop()
 	select {
 	case <-settled:
 	case <-wait.C:
 	}
-	return err
 }
 
 // begin makes a hold of a claim that is first in the queue.

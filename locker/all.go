@@ -18,9 +18,13 @@ import (
 // that callers who name them in different orders never wait for each other in a
 // circle. If it fails, none is held. A key that comes twice is ErrInvalidOption.
 //
+// If all of them are free, one transaction of etcd acquires them: hooks see that
+// as a try of each, and if it fails as another acquire of each.
+//
 // The hold ends as a whole: when one of its locks is lost, all end for that
-// reason, and the other locks are freed. Where etcd is silent, AcquireAll returns
-// within a second after the end of ctx.
+// reason, and the other locks are freed. Each has a token and a comparison of its
+// own: see Tokens and Fences. Where etcd is silent, AcquireAll returns within a
+// second after the end of ctx.
 func (l *Locker) AcquireAll(ctx context.Context, keys ...keyspace.Key) (*Hold, error) {
 	return l.AcquireAllWith(ctx, nil, keys...)
 }
@@ -53,7 +57,10 @@ func (l *Locker) acquireAll(ctx context.Context, opts []AcquireOption, keys []ke
 			_ = g.each(func(h *Hold) error { return h.release(ctx) }) // the error says more
 		}
 	}()
-	for i, key := range keys {
+	if err := l.takeFree(ctx, g, opts, keys); err != nil {
+		return nil, err
+	}
+	for i, key := range keys[len(g.holds):] {
 		with := opts
 		if i < len(keys)-1 { // the last one reads
 			with = append(slices.Clip(opts), func(r *request) { r.reads = nil })
@@ -66,7 +73,7 @@ func (l *Locker) acquireAll(ctx context.Context, opts []AcquireOption, keys []ke
 	}
 	h, err := g.bind()
 	if err != nil {
-		return nil, &Error{Op: "acquire", Key: h.Key().String(), Err: err}
+		return nil, &Error{Op: "acquire", Key: h.names(), Err: err}
 	}
 	bound = true
 	return h, nil

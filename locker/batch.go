@@ -268,11 +268,7 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 	}
 	resp, err := b.l.kv.Txn(ctx).If(cmps...).Then(ops...).Commit()
 	if divisible(err) {
-		if errors.Is(err, rpctypes.ErrTooManyOps) {
-			b.mu.Lock()
-			b.limit = max(1, min(b.limit, len(ops)/2))
-			b.mu.Unlock()
-		}
+		b.learn(err, len(ops))
 		half := len(all) / 2
 		b.fly(ctx, all[:half], flat)
 		b.fly(ctx, all[half:], flat)
@@ -296,6 +292,22 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 		}
 		p.news <- true
 	}
+}
+
+// learn notes it if etcd refused so many operations for their number.
+func (b *batcher) learn(err error, ops int) {
+	if errors.Is(err, rpctypes.ErrTooManyOps) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.limit = max(1, min(b.limit, ops/2))
+	}
+}
+
+// takes reports whether etcd takes so many operations at once, as far as known.
+func (b *batcher) takes(ops int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return ops <= b.limit
 }
 
 // divisible reports whether etcd refused a batch for what may be the fault of

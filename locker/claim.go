@@ -36,6 +36,8 @@ type claim struct {
 	place place
 	heir  *claim // perhaps in etcd instead of c
 
+	waited bool // for others, in etcd
+
 	reads   []string  // what joining the queue also reads
 	read    *read     // what it read, if that was with the grant or later
 	granted time.Time // when it was first in the queue; zero before
@@ -113,6 +115,7 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 		if try {
 			return ErrLocked
 		}
+		c.waited = true
 		err = c.await(ctx)
 	}
 	if err != nil {
@@ -201,7 +204,23 @@ func (c *claim) join() []clientv3.Op {
 	ahead := getNearby
 	ahead.WithKeyBytes([]byte(c.dir))
 	ahead.WithRangeBytes([]byte(clientv3.GetPrefixRangeEnd(c.dir)))
-	return append([]clientv3.Op{ahead, clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id))}, gets(c.reads)...)
+	return append([]clientv3.Op{ahead, c.entry()}, gets(c.reads)...)
+}
+
+// entry puts c's entry.
+func (c *claim) entry() clientv3.Op {
+	return clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id))
+}
+
+// unclaimed holds while nobody has an entry in the queue.
+func (c *claim) unclaimed() clientv3.Cmp {
+	return clientv3.Compare(clientv3.LeaseValue(c.dir).WithPrefix(), "=", clientv3.NoLease)
+}
+
+// leads notes that c came into an empty queue at rev.
+func (c *claim) leads(rev int64) {
+	c.rev, c.sent = rev, true
+	c.place = place{rev: rev, complete: true}
 }
 
 // Operations whose keys are to be set: that costs less than new ones.
@@ -261,16 +280,15 @@ func (c *claim) putIfFree(ctx context.Context) error {
 	}
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
-		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(c.dir).WithPrefix(), "=", clientv3.NoLease)},
-		then: append([]clientv3.Op{clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id))}, gets(c.reads)...),
+		cmps: []clientv3.Cmp{c.unclaimed()},
+		then: append([]clientv3.Op{c.entry()}, gets(c.reads)...),
 		els:  []clientv3.Op{clientv3.OpGet(c.dir, holders...)},
 	})
 	if err != nil {
 		return err
 	}
 	if a.succeeded {
-		c.rev = a.rev
-		c.place = place{rev: a.rev, complete: true}
+		c.leads(a.rev)
 		c.read = readOf(a.rev, c.reads, a.responses[1:])
 		return nil
 	}
@@ -324,11 +342,17 @@ func (c *claim) find(ctx context.Context) (bool, error) {
 	if err != nil || own == nil {
 		return false, err
 	}
-	if r, ok := parseRecord(own.Value); !ok || r.Nonce != c.rec.Nonce {
+	if !c.wrote(own) {
 		return false, nil
 	}
 	c.rev = own.CreateRevision
 	return true, nil
+}
+
+// wrote reports whether kv, which has c's name, was put for c and no other claim.
+func (c *claim) wrote(kv *mvccpb.KeyValue) bool {
+	r, ok := parseRecord(kv.Value)
+	return ok && r.Nonce == c.rec.Nonce
 }
 
 // look finds the place of c.
@@ -373,15 +397,21 @@ func (c *claim) requeue(ctx context.Context, ended func()) (bool, error) {
 		key:  c.key,
 		cmps: []clientv3.Cmp{created(c.name, c.rev), created(heir.name, 0)},
 		then: append([]clientv3.Op{clientv3.OpDelete(c.name)}, heir.join()...), likely: true,
+		els: []clientv3.Op{clientv3.OpGet(heir.name)},
 	})
-	if err != nil && !refused(err) {
+	switch {
+	case err != nil && !refused(err):
 		c.heir = heir
 		return false, err
-	}
-	if !a.succeeded {
+	case a.succeeded:
+		heir.joined(a.rev, a.responses[1:])
+	case err == nil && len(a.kvs(0)) > 0 && heir.wrote(a.kvs(0)[0]):
+		// Some layer below has sent the transaction twice.
+		heir.rev, heir.sent = a.kvs(0)[0].CreateRevision, true
+	default:
 		return false, nil
 	}
-	c.replaced(heir, next, a.rev, a.responses[1:], ended)
+	c.replaced(heir, next, ended)
 	return true, nil
 }
 
@@ -394,9 +424,8 @@ func (c *claim) heirFor(next *turn) *claim {
 	return heir
 }
 
-// replaced passes the lane to next with heir, which joined the queue at rev.
-func (c *claim) replaced(heir *claim, next *turn, rev int64, answers []*pb.ResponseOp, ended func()) {
-	heir.joined(rev, answers)
+// replaced passes the lane to next with heir, which has joined the queue.
+func (c *claim) replaced(heir *claim, next *turn, ended func()) {
 	c.kept.stop()
 	ended()
 	if !c.l.lanes.hand(heir, next) {

@@ -117,7 +117,7 @@ func (l *Locker) sleep(ctx context.Context, h *Hold) error {
 		pause(ctx, d)
 	}
 	if h.ending() == nil && ctx.Err() != nil {
-		return &Error{Op: "run", Key: h.Key().String(), Err: ctxError(ctx)}
+		return &Error{Op: "run", Key: h.names(), Err: ctxError(ctx)}
 	}
 	return h.Err() // by the clocks: the machine may have slept
 }

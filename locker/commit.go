@@ -28,7 +28,7 @@ import (
 func (h *Hold) Commit(ctx context.Context, cmps []clientv3.Cmp, ops ...clientv3.Op) (bool, error) {
 	done, err := h.commit(ctx, cmps, ops)
 	if err != nil {
-		return false, &Error{Op: "commit", Key: h.Key().String(), Err: err}
+		return false, &Error{Op: "commit", Key: h.names(), Err: err}
 	}
 	return done, nil
 }
@@ -43,9 +43,9 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	if !h.end(ErrReleased) {
 		return false, h.ending()
 	}
-	still, stop := linger(caller, grace)
-	defer stop()
 	// Half of the grace is to find out what became of it.
+	still, stop := linger(caller, grace/2)
+	defer stop()
 	ctx := &late{caller: caller, grace: grace / 2, deadline: time.Now().Add(patience)}
 	defer ctx.stop()
 	p := h.part(cmps, ops)
@@ -57,30 +57,22 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	}
 	switch {
 	case err == nil && a.succeeded:
-		p.carriedOut(caller, a.rev, a.responses[len(ops):])
+		p.carriedOut(caller, ctx, a.rev, a.responses[len(ops):])
 		return true, nil
-	case err == nil:
-		lost := h.missing(a)
-		err = h.each(func(m *Hold) error { return m.vacate(caller, ctx) })
-		switch {
-		case errors.Is(err, ErrLost):
+	case err == nil && h.missing(a) == nil && !p.stays: // one of cmps, then
+		if err := h.each(func(m *Hold) error { return m.vacate(caller, ctx) }); errors.Is(err, ErrLost) {
 			return false, err
-		case lost == nil:
-			return false, nil // one of cmps, then
-		case h.claim.l.closed.Load(): // Close revokes the lease
-			return false, ErrClosed
 		}
-		return false, &LostError{Reason: KeyDeleted, Token: lost.token}
+		return false, nil
+	case err == nil:
+		return p.failed(caller, ctx, still, ops, h.missing(a))
 	case refused(err):
-		_ = h.each(func(m *Hold) error { return m.freeIfReleased(caller) }) // err says more
+		_ = h.each(func(m *Hold) error { return m.freeIfReleased(caller, ctx) }) // err says more
 		return false, err
 	}
 	err = silence(caller, ctx, err)
 	done, known := p.resolve(still, ops)
-	for _, m := range h.members() {
-		m.ended()
-		m.claim.settle(err, m.settle)
-	}
+	p.settle(err)
 	switch {
 	case !known:
 		return false, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
@@ -88,6 +80,37 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 		return false, err
 	}
 	return true, nil
+}
+
+// failed is for a transaction that etcd did not carry out, as it says, because
+// the entry of lost is gone or, if that is nil, one of cmps does not hold. It may
+// have been carried out all the same: when a layer below has sent it twice.
+func (p *parting) failed(caller, ctx, still context.Context, ops []clientv3.Op, lost *Hold) (bool, error) {
+	h := p.h
+	if done, _ := p.resolve(still, ops); done {
+		p.settle(nil)
+		return true, nil
+	}
+	if lost == nil {
+		p.settle(nil)
+		return false, nil
+	}
+	err := h.each(func(m *Hold) error { return m.vacate(caller, ctx) })
+	switch {
+	case errors.Is(err, ErrLost):
+		return false, err
+	case h.claim.l.closed.Load(): // Close revokes the lease
+		return false, ErrClosed
+	}
+	return false, &LostError{Reason: KeyDeleted, Token: lost.token}
+}
+
+// settle removes what may be left of the entries, in the background.
+func (p *parting) settle(cause error) {
+	for _, m := range p.h.members() {
+		m.ended()
+		m.claim.settle(cause, m.settle)
+	}
 }
 
 // send sends the transaction.
@@ -175,27 +198,31 @@ func (h *Hold) part(cmps []clientv3.Cmp, ops []clientv3.Op) *parting {
 func (h *Hold) mayStay(next *turn, cmps []clientv3.Cmp, ops []clientv3.Op) bool {
 	c := h.claim
 	put := slices.IndexFunc(ops, clientv3.Op.IsPut)
-	if h.read == nil || put < 0 || len(ops[put].ValueBytes()) == 0 || !slices.Contains(h.read.names, string(ops[put].KeyBytes())) ||
+	if h.read == nil || put < 0 || len(ops[put].ValueBytes()) == 0 || !h.read.had(ops[put].KeyBytes()) ||
 		!h.concern(cmps, ops) || !h.mayPass() || !c.passable() {
 		return false
 	}
 	if next == nil {
-		return c.kept != nil || c.l.retain > 0
+		return c.kept != nil || c.mayRetain()
 	}
-	return time.Since(c.granted) < c.l.handoff
+	return next.want.mode() == c.rec.Mode && time.Since(c.granted) < c.l.handoff
 }
 
 // carriedOut sees to the lock after the transaction, with the answers to p.ops.
-func (p *parting) carriedOut(caller context.Context, rev int64, answers []*pb.ResponseOp) {
+func (p *parting) carriedOut(caller, ctx context.Context, rev int64, answers []*pb.ResponseOp) {
 	h, c := p.h, p.h.claim
+	h.mu.Lock()
+	h.committed = true
+	h.mu.Unlock()
 	switch {
 	case p.stays:
 		if p.next != nil {
 			c.read = readOf(rev, p.next.want.reads, answers)
 		}
-		_ = h.free(caller) // tried on in the background
+		_ = h.free(caller, ctx) // tried on in the background
 	case p.heir != nil:
-		c.replaced(p.heir, p.next, rev, answers[1:], h.ended)
+		p.heir.joined(rev, answers[1:])
+		c.replaced(p.heir, p.next, h.ended)
 		h.settle()
 	default:
 		for _, m := range h.members() {

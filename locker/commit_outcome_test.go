@@ -60,7 +60,9 @@ func TestATryReadsWhatWasWrittenBeforeARetainedLockPassed(t *testing.T) {
 	_, _, client, prefix := newPair(t)
 	path := key.ValuePath(prefix)
 	a := newLocker(t, client, locker.WithPrefix(prefix), locker.WithRetain(time.Minute))
-	commit(t, acquire(t, a, key, locker.Reading(path)), put(prefix, key, "old")) // now the lock is retained
+	for range 2 { // now there is a value, and the lock is retained
+		commit(t, acquire(t, a, key, locker.Reading(path)), put(prefix, key, "old"))
+	}
 	h := acquire(t, a, key, locker.Reading(path))
 	var n atomic.Int64
 	f := &faults{after: func(_ context.Context, c call, err error) error {
@@ -92,6 +94,7 @@ func givesUp(t *testing.T, n int) (a *locker.Locker, client *clientv3.Client, pr
 		return err
 	}}
 	a = newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithRetain(time.Minute), locker.WithHandoff(100*time.Millisecond))
+	commit(t, acquire(t, a, key, reading), put(prefix, key, "first"))
 	h := acquire(t, a, key, reading)
 	w := async(t, func() error { _, err := a.Acquire(ctx, key, reading); return err })
 	until(t, "it waits", func() bool { return locker.Waiting(a, key) == 1 })
@@ -293,6 +296,63 @@ func TestACommitThatIsAnsweredNoSpaceIsResolvedAndLeavesOneHolder(t *testing.T) 
 				release(t, h)
 				release(t, acquire(t, b, key))
 			})
+		}
+	}
+}
+
+func TestRunHasNothingToAddToACommitWhoseLockIsLostAfterwards(t *testing.T) {
+	t.Parallel()
+	_, b, client, prefix := newPair(t)
+	var br breaker
+	f := &faults{after: func(ctx context.Context, c call, err error) error {
+		if br.next(c) {
+			_, eerr := b.Evict(ctx, key)
+			wantErr(t, eerr, nil)
+		}
+		return err
+	}}
+	a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithRetain(time.Minute))
+	path := key.ValuePath(prefix)
+	commit(t, acquire(t, a, key, locker.Reading(path)), put(prefix, key, "first"))
+	wantErr(t, a.RunInLock(t.Context(), key, func(ctx context.Context, h *locker.Hold) error {
+		br.armed.Store(true)
+		commit(t, h, put(prefix, key, "mine"))
+		return nil
+	}, locker.Reading(path)), nil)
+	if got := valueOf(t, client, prefix, key); got != "mine" {
+		t.Errorf("the value is %q", got)
+	}
+}
+
+func TestACommitThatAStrangerUndidBeforeItWasLookedUpIsNotReportedAsNotDone(t *testing.T) {
+	t.Parallel()
+	for _, after := range []string{"", "theirs"} {
+		_, _, client, prefix := newPair(t)
+		path := key.ValuePath(prefix)
+		var br breaker
+		f := &faults{after: func(ctx context.Context, c call, err error) error {
+			if !br.next(c) {
+				return err
+			}
+			_, derr := client.Delete(ctx, path)
+			wantErr(t, derr, nil)
+			if after != "" {
+				_, perr := client.Put(ctx, path, after)
+				wantErr(t, perr, nil)
+			}
+			return errAnswer
+		}}
+		a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithRetain(time.Minute))
+		for range 2 { // of a value that is not there, and of one that is
+			h := acquire(t, a, key, locker.Reading(path))
+			br.armed.Store(true)
+			done, err := h.Commit(t.Context(), nil, put(prefix, key, "mine"))
+			if !done && !errors.Is(err, locker.ErrOutcomeUnknown) {
+				t.Errorf("then %q: got %v, %v", after, done, err)
+			}
+			if _, err := client.Put(t.Context(), path, "there"); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

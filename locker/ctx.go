@@ -52,20 +52,22 @@ func (l *late) made() context.Context {
 		} else {
 			l.ctx, end = context.WithDeadline(ctx, l.deadline)
 		}
-		ending := func() {
-			left := l.grace
-			if context.Cause(l.caller) == ErrReleased { // by this very call, if caller descends from the hold
-				deadline, ok := l.caller.Deadline()
-				if !ok {
-					return
-				}
-				left += time.Until(deadline)
+		soon := func() { time.AfterFunc(l.grace, end) }
+		stop := context.AfterFunc(l.caller, func() {
+			b := bound(l.caller)
+			if b == l.caller {
+				soon()
+				return
 			}
-			time.AfterFunc(left, end)
-		}
-		stop, stopOther := context.AfterFunc(l.caller, ending), func() bool { return true }
+			forget := context.AfterFunc(b, soon)
+			context.AfterFunc(l.ctx, func() { forget() })
+			if deadline, ok := l.caller.Deadline(); ok {
+				time.AfterFunc(time.Until(deadline)+l.grace, end)
+			}
+		})
+		stopOther := func() bool { return true }
 		if l.other != nil {
-			stopOther = context.AfterFunc(l.other, ending)
+			stopOther = context.AfterFunc(l.other, soon)
 		}
 		l.end = func() { stop(); stopOther(); end() }
 	})
@@ -76,6 +78,21 @@ func (l *late) made() context.Context {
 func (l *late) stop() {
 	l.once.Do(func() { l.ctx, l.end = over, func() {} })
 	l.end()
+}
+
+type boundKey struct{}
+
+// bound returns what bounds a call under ctx: ctx, but where that has ended with
+// the release of its hold, perhaps by this very call, what bounds the function
+// of the hold.
+func bound(ctx context.Context) context.Context {
+	if context.Cause(ctx) != ErrReleased {
+		return ctx
+	}
+	if b, ok := ctx.Value(boundKey{}).(context.Context); ok {
+		return b
+	}
+	return context.Background()
 }
 
 // over is a context that has ended.

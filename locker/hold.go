@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,16 +27,18 @@ type Hold struct {
 	caller  context.Context // of the acquire, with what hooks added
 	trail   trail           // what the hooks' HoldStart returned
 
-	mu      sync.Mutex
-	group   *group          // those that end with it; nil if there are no others
-	ctx     context.Context // made when it is asked for
-	cancel  context.CancelCauseFunc
-	fenced  bool          // Fence was called
-	cause   error         // why it ended; nil while held
-	held    time.Duration // how long, when it has ended
-	told    bool          // the hooks have heard of it
-	settled bool          // its release is
-	done    chan struct{} // closed when it is; made for who waits for that
+	mu     sync.Mutex
+	group  *group          // those that end with it; nil if there are no others
+	ctx    context.Context // made when it is asked for
+	cancel context.CancelCauseFunc
+	fenced bool  // Fence was called
+	cause  error // why it ended; nil while held
+
+	committed bool          // Commit was carried out, whatever becomes of the lock then
+	held      time.Duration // how long, when it has ended
+	told      bool          // the hooks have heard of it
+	settled   bool          // its release is
+	done      chan struct{} // closed when it is; made for who waits for that
 }
 
 type holdKey struct{}
@@ -73,11 +76,22 @@ func (l *Locker) heldBy(ctx context.Context, key keyspace.Key) bool {
 // String returns the lock's name and the token.
 func (h *Hold) String() string { return fmt.Sprintf("%v token %d", h.Key(), h.token) }
 
-// Key returns the lock's key.
+// names are those of all its locks, for an error.
+func (h *Hold) names() string {
+	var all []string
+	for _, m := range h.members() {
+		all = append(all, m.Key().String())
+	}
+	return strings.Join(all, " ")
+}
+
+// Key returns the lock's key. Of several locks it is the one that was taken
+// first, in an order that is not the caller's.
 func (h *Hold) Key() keyspace.Key { return h.claim.key }
 
 // Token returns the fencing token: greater than that of every earlier hold of
-// this lock, in any process, but for holds that share it at the same time.
+// Key's lock, in any process, but for holds that share it at the same time. Each
+// lock of an AcquireAll has one of its own, see Tokens.
 func (h *Hold) Token() Token { return h.token }
 
 // Context returns a context that is done when the hold ends for any reason.
@@ -88,7 +102,8 @@ func (h *Hold) Context() context.Context {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx == nil {
-		h.ctx, h.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(h.caller), holdKey{}, h))
+		ctx := context.WithValue(context.WithoutCancel(h.caller), boundKey{}, context.Background())
+		h.ctx, h.cancel = context.WithCancelCause(context.WithValue(ctx, holdKey{}, h))
 		if h.cause != nil {
 			h.cancel(h.cause)
 		}
@@ -172,17 +187,17 @@ func (h *Hold) Release(ctx context.Context) error {
 		return nil
 	}
 	if err := h.release(ctx); err != nil {
-		return &Error{Op: "release", Key: h.Key().String(), Err: err}
+		return &Error{Op: "release", Key: h.names(), Err: err}
 	}
 	return nil
 }
 
 func (h *Hold) release(ctx context.Context) error {
-	if h.end(ErrReleased) {
-		return h.each(func(m *Hold) error { return m.freeIfReleased(ctx) })
-	}
 	wait, cancel := detached(ctx)
 	defer cancel()
+	if h.end(ErrReleased) {
+		return h.each(func(m *Hold) error { return m.freeIfReleased(ctx, wait) })
+	}
 	return h.each(func(m *Hold) error {
 		if cause := m.ending(); !errors.Is(cause, ErrReleased) {
 			return cause
@@ -200,12 +215,12 @@ func (h *Hold) release(ctx context.Context) error {
 }
 
 // freeIfReleased frees the lock unless the hold ended earlier for another
-// reason, which it returns.
-func (h *Hold) freeIfReleased(ctx context.Context) error {
+// reason, which it returns. ctx outlives caller a little.
+func (h *Hold) freeIfReleased(caller, ctx context.Context) error {
 	if cause := h.ending(); cause != ErrReleased {
 		return cause
 	}
-	return h.free(ctx)
+	return h.free(caller, ctx)
 }
 
 // ending returns why the hold ended, nil while it is held.
@@ -220,16 +235,16 @@ func silence(caller, detached context.Context, err error) error {
 	switch {
 	case detached.Err() == nil:
 		return err
-	case caller.Err() != nil:
-		return ctxError(caller)
+	case bound(caller).Err() != nil:
+		return ctxError(bound(caller))
 	}
 	return ErrUnavailable
 }
 
 // free gives the lock away after the hold has ended: to the next goroutine here
 // if it may pass, or else to the next in etcd. When that is settled, the lane
-// opens.
-func (h *Hold) free(caller context.Context) error {
+// opens. ctx outlives caller a little.
+func (h *Hold) free(caller, ctx context.Context) error {
 	c := h.claim
 	if !c.sole() {
 		h.ended()
@@ -240,8 +255,6 @@ func (h *Hold) free(caller context.Context) error {
 		h.settle()
 		return nil
 	}
-	ctx, cancel := detached(caller)
-	defer cancel()
 	if h.mayPass() && c.retain(ctx, h.ended) {
 		h.settle()
 		return nil
@@ -278,7 +291,7 @@ func (h *Hold) vacate(caller, ctx context.Context) error {
 		}
 		lost := &LostError{Reason: why, Token: h.token}
 		h.mu.Lock()
-		if errors.Is(h.cause, ErrReleased) {
+		if errors.Is(h.cause, ErrReleased) && !h.committed {
 			h.cause = lost
 		}
 		h.mu.Unlock()
@@ -391,7 +404,7 @@ func (h *Hold) ended() {
 // and, if there was one, the error of fn. If fn has released or committed the
 // hold itself, Run has nothing to add.
 func (h *Hold) Run(fn func(ctx context.Context, h *Hold) error) (err error) {
-	ctx, cancel := either(context.WithValue(h.caller, holdKey{}, h), h.Context())
+	ctx, cancel := either(context.WithValue(context.WithValue(h.caller, boundKey{}, h.caller), holdKey{}, h), h.Context())
 	defer func() {
 		defer cancel()
 		if h.ending() == ErrReleased {
@@ -404,15 +417,15 @@ func (h *Hold) Run(fn func(ctx context.Context, h *Hold) error) (err error) {
 		case err == nil:
 			err = released
 		case !errors.Is(err, released): // else fn says the same, as context.Cause does
-			err = fmt.Errorf("%w; the function: %w", released, err)
+			err = fmt.Errorf("%w; %w", released, err)
 		}
-		err = &Error{Op: "run", Key: h.Key().String(), Err: err}
+		err = &Error{Op: "run", Key: h.names(), Err: err}
 	}()
 	if fn == nil {
-		return &Error{Op: "run", Key: h.Key().String(), Err: invalid("nil function")}
+		return &Error{Op: "run", Key: h.names(), Err: invalid("nil function")}
 	}
 	if err := h.Err(); err != nil { // by the clocks: the machine may have slept
-		return &Error{Op: "run", Key: h.Key().String(), Err: err}
+		return &Error{Op: "run", Key: h.names(), Err: err}
 	}
 	return fn(ctx, h)
 }

@@ -62,11 +62,15 @@ func (c *claim) passable() bool {
 	return c.rec.Mode == exclusive && c.grants < maxGrants && c.lease.waits.Err() == nil && c.lease.remaining() > 0 && !c.kept.isWanted()
 }
 
+// mayRetain reports whether it is worth a try to keep c: not if it had to wait
+// for its lock, which others want, too, then.
+func (c *claim) mayRetain() bool { return c.l.retain > 0 && !c.waited }
+
 // retain is pass for a claim that was not kept before. It first says so in
 // etcd: else a try elsewhere would take the lock for held.
 func (c *claim) retain(ctx context.Context, ended func()) bool {
 	l := c.l
-	if l.retain == 0 || c.kept != nil || !c.passable() || l.lanes.next(c) != nil {
+	if !c.mayRetain() || c.kept != nil || !c.passable() || l.lanes.next(c) != nil {
 		return false
 	}
 	if l.kept.Add(1) > maxKept {

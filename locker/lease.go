@@ -3,6 +3,7 @@ package locker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"sync/atomic"
 	"time"
@@ -110,6 +111,8 @@ func (s *lease) grant() error {
 	sent := s.l.now()
 	resp, err := s.l.leaser.Grant(ctx, s.seconds)
 	switch {
+	case err != nil && errors.Is(context.Cause(ctx), ErrUnavailable):
+		return fmt.Errorf("%w (no lease granted by %v)", ErrUnavailable, s.l.client.Endpoints())
 	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil:

@@ -34,9 +34,11 @@ func (l *Locker) expire(h *Hold) {
 	key := h.Key()
 	l.log.Warn("elock: lock held too long, releasing it", "key", key.String(), "owner", l.owner, "held", held, "limit", h.maxHeld)
 	t := l.hooks.timeoutStart(h.caller, TimeoutStartData{Key: key, Token: h.token, Held: held, Limit: h.maxHeld, Shared: h.Shared()})
-	ctx, cancel := either(context.WithoutCancel(t.last(h.caller)), l.ctx)
-	err := h.free(ctx)
+	caller, end := either(context.WithoutCancel(t.last(h.caller)), l.ctx)
+	ctx, cancel := detached(caller)
+	err := h.free(caller, ctx)
 	cancel()
+	end()
 	l.hooks.timeoutEnd(t, TimeoutEndData{Key: key, Token: h.token, Err: err})
 	if l.onTimeout != nil {
 		go l.timeout(key.String(), held)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -155,7 +156,7 @@ func WithRandomSleep(min, max time.Duration) Option {
 func WithHook(h ...Hook) Option {
 	return func(c *config) {
 		for _, h := range h {
-			if h == nil {
+			if v := reflect.ValueOf(h); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 				c.fail(invalid("nil Hook"))
 				continue
 			}

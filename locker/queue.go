@@ -61,6 +61,26 @@ func (q *lanes) tryEnter(key keyspace.Key, who Owner, want request, blocked func
 	return nil, ErrLocked
 }
 
+// vacant reports whether nobody deals with key, and no claim is kept.
+func (q *lanes) vacant(key keyspace.Key) bool {
+	p := q.part(key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.m[key] == nil
+}
+
+// seize takes the lane of key if it is vacant.
+func (q *lanes) seize(key keyspace.Key, who Owner) bool {
+	p := q.part(key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.m[key] != nil {
+		return false
+	}
+	_, ok := q.take(p, key, who, request{})
+	return ok
+}
+
 // take occupies a free lane, or joins those who share one. The caller holds
 // p.mu.
 func (q *lanes) take(p *lanesPart, key keyspace.Key, who Owner, want request) (c *claim, ok bool) {

@@ -30,7 +30,8 @@ func Reading(names ...string) AcquireOption {
 
 // Read returns what Reading asked for: an element for each key, in that order,
 // and nil where there was none. It is what the keys were at a moment at which
-// the lock was held already.
+// the lock was held already. In the function of a guard of a stored value, that
+// value comes last.
 func (h *Hold) Read() []*mvccpb.KeyValue {
 	if h.read == nil {
 		return nil
@@ -45,7 +46,7 @@ type read struct {
 	kvs   []*mvccpb.KeyValue // nil where there is no such key
 }
 
-// had reports whether there was such a key, as far as r tells.
+// had reports whether there was such a key, and r tells.
 func (r *read) had(name []byte) bool {
 	i := slices.Index(r.names, string(name))
 	return i >= 0 && r.kvs[i] != nil

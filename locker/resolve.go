@@ -68,7 +68,7 @@ func (p *parting) outcome(ctx context.Context, ops []clientv3.Op) (bool, error) 
 			return p.among(ctx, op)
 		case single && op.IsPut():
 			kv, err := p.at(ctx, op, p.end)
-			return kv != nil && kv.ModRevision == p.end, err
+			return kv != nil && kv.ModRevision == p.end && bytes.Equal(kv.Value, op.ValueBytes()), err
 		case single && op.IsDelete() && !p.stays:
 			kv, err := p.at(ctx, op, p.end)
 			if err != nil || kv != nil {
@@ -85,18 +85,20 @@ func (p *parting) outcome(ctx context.Context, ops []clientv3.Op) (bool, error) 
 // among reports whether a put is among the versions of its key since the hold
 // read it: a stranger may have written after it.
 func (p *parting) among(ctx context.Context, put clientv3.Op) (bool, error) {
-	read := p.h.read
-	kv, err := p.at(ctx, put, p.end)
-	if err == nil && kv == nil && read.had(put.KeyBytes()) {
-		return false, errUntold // a stranger deleted it
-	}
-	for err == nil && kv != nil && kv.ModRevision > read.rev {
-		if bytes.Equal(kv.Value, put.ValueBytes()) {
+	for rev := p.end; ; {
+		kv, err := p.at(ctx, put, rev)
+		switch {
+		case err != nil:
+			return false, err
+		case kv == nil: // a stranger deleted it: the hold has read it
+			return false, errUntold
+		case kv.ModRevision <= p.h.read.rev:
+			return false, nil
+		case bytes.Equal(kv.Value, put.ValueBytes()):
 			return true, nil
 		}
-		kv, err = p.at(ctx, put, kv.ModRevision-1)
+		rev = kv.ModRevision - 1
 	}
-	return false, err
 }
 
 // at returns what the key of op was, nil if it was not there.
@@ -128,8 +130,7 @@ func (p *parting) appearance(ctx context.Context, ops []clientv3.Op) (bool, erro
 		return false, errUntold
 	case kv.ModRevision <= base:
 		return false, nil
-	case kv.ModRevision == p.end && !p.removed,
-		p.removed && kv.ModRevision < p.end && bytes.Equal(kv.Value, ops[i].ValueBytes()):
+	case bytes.Equal(kv.Value, ops[i].ValueBytes()) && (kv.ModRevision == p.end && !p.removed || kv.ModRevision < p.end && p.removed):
 		return true, nil
 	}
 	return false, errUntold

@@ -10,7 +10,9 @@
 //
 // Inside a testing/synctest bubble all of it runs in virtual time: TTLs,
 // renewals, the monitor. An hour under a lock takes a moment, and a day a second
-// or two. Call New inside the bubble. This is a test of what code does when it
+// or two. Call New inside the bubble: the Go runtime ends a test whose bubble
+// meets a Locker from outside ("called from inside and outside synctest bubble").
+// This is a test of what code does when it
 // loses its lock in the middle of its work:
 //
 //	var index = keyspace.MustNew[string]("index")

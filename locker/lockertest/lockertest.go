@@ -39,9 +39,11 @@ func NewPair(tb testing.TB, opts ...locker.Option) (a, b *locker.Locker) {
 // itself: in a transaction under locker.Hold.Fence, say. It is as slow and as
 // unreachable as l. Of its parts it has KV, Lease and Watcher.
 //
-// It also makes more processes of a test, which then share its network:
+// It also makes more processes of a test, which then share its network. Close
+// them before the test ends; only the Lockers of New and NewPair do so themselves:
 //
 //	c, err := locker.New(lockertest.Client(l))
+//	defer c.Close()
 func Client(l *locker.Locker) *clientv3.Client { return of(l).client.Client }
 
 // A store is the etcd of a test.
