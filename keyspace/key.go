@@ -84,6 +84,7 @@ func (k Key) Path(prefix string) string {
 		return ""
 	}
 	var b strings.Builder
+	b.Grow(len(prefix) + len(k.name) + 16) // as a rule
 	b.WriteByte('/')
 	writeComponents(&b, prefix)
 	writeComponents(&b, k.name)
@@ -122,17 +123,19 @@ func breaksPath(r rune) bool { return r == ':' || r == '%' || unicode.IsControl(
 // not UTF-8, as %XX. It can be read back if '%' is special.
 func writeEscaped(b *strings.Builder, s string, special func(rune) bool) {
 	const hex = "0123456789ABCDEF"
-	for s != "" {
-		r, size := utf8.DecodeRuneInString(s)
+	plain := 0 // where the part begins that is yet to be written as it is
+	for i, size := 0, 0; i < len(s); i += size {
+		var r rune
+		r, size = utf8.DecodeRuneInString(s[i:])
 		if notUTF8 := r == utf8.RuneError && size == 1; notUTF8 || special(r) {
-			for _, c := range []byte(s[:size]) {
+			b.WriteString(s[plain:i])
+			for _, c := range []byte(s[i : i+size]) {
 				b.Write([]byte{'%', hex[c>>4], hex[c&0xF]})
 			}
-		} else {
-			b.WriteString(s[:size])
+			plain = i + size
 		}
-		s = s[size:]
 	}
+	b.WriteString(s[plain:])
 }
 
 // brokenRule says what makes a name invalid, "" if nothing does.

@@ -68,7 +68,8 @@ func (l *Locker) acquire(ctx context.Context, key keyspace.Key, try bool, opts [
 		return nil, err
 	}
 	a := l.ask(ctx, key, try, r)
-	c, err := l.enqueue(a.ctx, key, a.who, try, r, func(d BlockedData) { l.hooks.blocked(a.trail, d) })
+	t := a.trail
+	c, err := l.enqueue(a.ctx, key, a.who, try, r, func(d BlockedData) { l.hooks.blocked(t, d) })
 	a.answered(c, err)
 	if err != nil {
 		return nil, err
@@ -86,10 +87,10 @@ type asking struct {
 	waited time.Duration   // until the answer
 }
 
-func (l *Locker) ask(ctx context.Context, key keyspace.Key, try bool, r request) *asking {
+func (l *Locker) ask(ctx context.Context, key keyspace.Key, try bool, r request) asking {
 	began := time.Now()
 	t, notes := l.hooks.acquireStart(ctx, AcquireStartData{Key: key, Try: try, TTL: r.ttl, Shared: r.shared})
-	return &asking{
+	return asking{
 		l: l, key: key, trail: t, ctx: t.last(ctx),
 		who: Owner{Name: l.owner, Since: began, Annotations: notes},
 	}

@@ -179,8 +179,11 @@ func (h *Hold) members() []*Hold {
 
 // each calls f for h and all that end with it.
 func (h *Hold) each(f func(*Hold) error) error {
-	if m := h.members(); len(m) > 1 {
-		return h.group.each(f)
+	h.mu.Lock()
+	g := h.group
+	h.mu.Unlock()
+	if g != nil {
+		return g.each(f)
 	}
 	return f(h)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -22,7 +23,8 @@ type txn struct {
 	others    []keyspace.Key
 	cmps      []clientv3.Cmp
 	then, els []clientv3.Op
-	likely    bool // cmps hold but for accidents
+	otherwise func() []clientv3.Op // makes els when they are needed; may be nil
+	likely    bool                 // cmps hold but for accidents
 }
 
 // An answer is what etcd says to a txn.
@@ -51,6 +53,16 @@ func (t txn) size() (n int) {
 	return n
 }
 
+// op is t as an operation of another transaction.
+func (t txn) op() clientv3.Op { return clientv3.OpTxn(t.cmps, t.then, t.elses()) }
+
+func (t txn) elses() []clientv3.Op {
+	if t.otherwise != nil {
+		return t.otherwise()
+	}
+	return t.els
+}
+
 // touches reports whether t is about one of these locks.
 func (t txn) touches(locks map[keyspace.Key]bool) bool {
 	return locks[t.key] || slices.ContainsFunc(t.others, func(k keyspace.Key) bool { return locks[k] })
@@ -70,6 +82,8 @@ type batcher struct {
 	queue   []*passenger // in the order in which they came
 	limit   int          // how many operations etcd takes at once
 	timer   *time.Timer  // runs while there is a queue; ends its wait
+
+	unlikely atomic.Int64 // when a batch failed that was likely to hold, by the monotonic clock; 0: never
 }
 
 const (
@@ -150,7 +164,7 @@ func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
 
 // send sends t alone.
 func (b *batcher) send(ctx context.Context, t txn) (answer, error) {
-	resp, err := b.l.kv.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.els...).Commit()
+	resp, err := b.l.kv.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.elses()...).Commit()
 	if err != nil {
 		return answer{}, err
 	}
@@ -199,7 +213,8 @@ func (b *batcher) board() *flight {
 		return nil
 	}
 	f := &flight{era: b.era}
-	f.ctx, f.cancel = linger(b.l.ctx, grace)
+	after := &late{caller: b.l.ctx, grace: grace}
+	f.ctx, f.cancel = after, after.stop
 	locks := make(map[keyspace.Key]bool, min(len(b.queue), b.limit))
 	ops, bytes := 0, 0
 	b.queue = slices.DeleteFunc(b.queue, func(p *passenger) bool {
@@ -263,7 +278,7 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 		if flat && p.likely {
 			cmps, ops = append(cmps, p.cmps...), append(ops, p.then...)
 		} else {
-			ops = append(ops, clientv3.OpTxn(p.cmps, p.then, p.els))
+			ops = append(ops, p.op())
 		}
 	}
 	resp, err := b.l.kv.Txn(ctx).If(cmps...).Then(ops...).Commit()
@@ -275,6 +290,7 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 		return
 	}
 	if err == nil && !resp.Succeeded {
+		b.unlikely.Store(sinceStart())
 		b.fly(ctx, all, false)
 		return
 	}
@@ -292,6 +308,15 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 		}
 		p.news <- true
 	}
+}
+
+// caution is how long nothing is hoped for after a batch has failed for it.
+const caution = 100 * time.Millisecond
+
+// wary reports whether what is likely has just failed.
+func (b *batcher) wary() bool {
+	at := b.unlikely.Load()
+	return at != 0 && sinceStart()-at < int64(caution)
 }
 
 // learn notes it if etcd refused so many operations for their number.

@@ -1,7 +1,6 @@
 package locker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -62,7 +61,7 @@ var errDisplaced = errors.New("locker: queue entry was deleted")
 
 // newClaim returns a claim that is not in etcd yet.
 func (l *Locker) newClaim(key keyspace.Key, s *lease, who Owner, want request) *claim {
-	c := &claim{l: l, key: key, lease: s, dir: key.Path(l.prefix), reads: want.reads, rec: record{
+	c := &claim{l: l, key: key, lease: s, reads: want.reads, rec: record{
 		Version:     recordVersion,
 		Owner:       who.Name,
 		Mode:        want.mode(),
@@ -70,7 +69,10 @@ func (l *Locker) newClaim(key keyspace.Key, s *lease, who Owner, want request) *
 		Nonce:       l.nonce.Add(1),
 		Annotations: who.Annotations,
 	}}
-	c.name = c.dir + strconv.FormatInt(int64(s.id), 16)
+	dir := key.Path(l.prefix)
+	var id [16]byte
+	c.name = dir + string(strconv.AppendInt(id[:0], int64(s.id), 16))
+	c.dir = c.name[:len(dir)]
 	return c
 }
 
@@ -203,24 +205,44 @@ var errStale = errors.New("locker: stale queue entry")
 func (c *claim) join() []clientv3.Op {
 	ahead := getNearby
 	ahead.WithKeyBytes([]byte(c.dir))
-	ahead.WithRangeBytes([]byte(clientv3.GetPrefixRangeEnd(c.dir)))
+	ahead.WithRangeBytes(c.dirEnd())
 	return append([]clientv3.Op{ahead, c.entry()}, gets(c.reads)...)
 }
 
 // entry puts c's entry.
-func (c *claim) entry() clientv3.Op {
-	return clientv3.OpPut(c.name, c.rec.encode(), clientv3.WithLease(c.lease.id))
+func (c *claim) entry(opts ...clientv3.OpOption) clientv3.Op {
+	return clientv3.OpPut(c.name, c.rec.encode(), append(opts, clientv3.WithLease(c.lease.id))...)
 }
 
 // unclaimed holds while nobody has an entry in the queue.
 func (c *claim) unclaimed() clientv3.Cmp {
-	return clientv3.Compare(clientv3.LeaseValue(c.dir).WithPrefix(), "=", clientv3.NoLease)
+	cmp := clientv3.LeaseValue(c.dir)
+	// What clientv3.Compare does to a copy, made by reflection.
+	of := cmp.GetCompare()
+	of.RangeEnd = c.dirEnd()
+	of.TargetUnion = &pb.Compare_Lease{}
+	return cmp
 }
 
-// leads notes that c came into an empty queue at rev.
-func (c *claim) leads(rev int64) {
-	c.rev, c.sent = rev, true
-	c.place = place{rev: rev, complete: true}
+// dirEnd is where the names that begin with c.dir, and so with a last slash, end.
+func (c *claim) dirEnd() []byte {
+	end := []byte(c.dir)
+	end[len(end)-1]++
+	return end
+}
+
+// leads notes that c came into an empty queue, as the answer to its entry and its
+// reads says.
+func (c *claim) leads(ctx context.Context, a answer) error {
+	if old := a.responses[0].GetResponsePut().PrevKv; old != nil {
+		// No entry: one that somebody wrote over, without its lease. What was
+		// put now is as old as that.
+		return c.clear(ctx, old)
+	}
+	c.rev, c.sent = a.rev, true
+	c.place = place{rev: a.rev, complete: true}
+	c.read = readOf(a.rev, c.reads, a.responses[1:])
+	return nil
 }
 
 // Operations whose keys are to be set: that costs less than new ones.
@@ -253,24 +275,66 @@ func (c *claim) placeOf(rev int64, ahead []*mvccpb.KeyValue, more bool) place {
 	return p
 }
 
-func (c *claim) put(ctx context.Context) error {
+// maxHopeful is how many keys hope reads: its nested transaction must fit into a
+// batch.
+const maxHopeful = 4
+
+// hope puts c's entry if the queue is empty. If not, it joins the queue, as put
+// does, if that can be told in time: a batch does it with another transaction.
+func (c *claim) hope(ctx context.Context) error {
 	a, err := c.l.batch.commit(ctx, txn{
-		key:  c.key,
-		cmps: []clientv3.Cmp{created(c.name, 0)},
-		then: c.join(), likely: true,
+		key:       c.key,
+		cmps:      []clientv3.Cmp{c.unclaimed()},
+		then:      append([]clientv3.Op{c.entry(clientv3.WithPrevKV())}, gets(c.reads)...),
+		otherwise: func() []clientv3.Op { return []clientv3.Op{c.joining().op()} },
+		likely:    true,
 	})
 	if err != nil {
 		return err
 	}
-	if !a.succeeded {
-		old, err := c.own(ctx)
-		if err != nil || old == nil {
-			return cmp.Or(err, errStale)
-		}
-		return c.clear(ctx, old)
+	if a.succeeded {
+		return c.leads(ctx, a)
 	}
-	c.joined(a.rev, a.responses)
-	return nil
+	t := a.responses[0].GetResponseTxn()
+	return c.took(ctx, answer{t.Succeeded, a.rev, t.Responses})
+}
+
+// joining joins the queue, or reads what has c's name.
+func (c *claim) joining() txn {
+	return txn{
+		key:  c.key,
+		cmps: []clientv3.Cmp{created(c.name, 0)},
+		then: c.join(),
+		els:  []clientv3.Op{clientv3.OpGet(c.name)}, likely: true,
+	}
+}
+
+// took sees to the answer to joining.
+func (c *claim) took(ctx context.Context, a answer) error {
+	switch {
+	case a.succeeded:
+		c.joined(a.rev, a.responses)
+		return nil
+	case len(a.kvs(0)) == 0:
+		return errStale
+	}
+	return c.clear(ctx, a.kvs(0)[0])
+}
+
+// contended reports whether others may be in the queue.
+func (c *claim) contended() bool {
+	return c.l.batch.wary() || c.l.watched(c.dir)
+}
+
+func (c *claim) put(ctx context.Context) error {
+	if len(c.reads) <= maxHopeful && !c.contended() {
+		return c.hope(ctx)
+	}
+	a, err := c.l.batch.commit(ctx, c.joining())
+	if err != nil {
+		return err
+	}
+	return c.took(ctx, a)
 }
 
 func (c *claim) putIfFree(ctx context.Context) error {
@@ -281,16 +345,14 @@ func (c *claim) putIfFree(ctx context.Context) error {
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
 		cmps: []clientv3.Cmp{c.unclaimed()},
-		then: append([]clientv3.Op{c.entry()}, gets(c.reads)...),
+		then: append([]clientv3.Op{c.entry(clientv3.WithPrevKV())}, gets(c.reads)...),
 		els:  []clientv3.Op{clientv3.OpGet(c.dir, holders...)},
 	})
 	if err != nil {
 		return err
 	}
 	if a.succeeded {
-		c.leads(a.rev)
-		c.read = readOf(a.rev, c.reads, a.responses[1:])
-		return nil
+		return c.leads(ctx, a)
 	}
 	queue := a.responses[0].GetResponseRange()
 	if i := slices.IndexFunc(queue.Kvs, func(kv *mvccpb.KeyValue) bool { return string(kv.Key) == c.name }); i >= 0 {

@@ -40,14 +40,15 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	if err := h.Err(); err != nil { // by the clocks
 		return false, err
 	}
+	// Half of the grace is to find out what became of it.
+	ctx := releasing(caller)
+	ctx.grace = grace / 2
+	defer ctx.stop()
+	still := &late{caller: caller, grace: grace / 2, release: ctx.release}
+	defer still.stop()
 	if !h.end(ErrReleased) {
 		return false, h.ending()
 	}
-	// Half of the grace is to find out what became of it.
-	still, stop := linger(caller, grace/2)
-	defer stop()
-	ctx := &late{caller: caller, grace: grace / 2, deadline: time.Now().Add(patience)}
-	defer ctx.stop()
 	p := h.part(cmps, ops)
 	a, err := p.send(ctx, cmps, ops)
 	if p.next != nil && (refused(err) || err == nil && !a.succeeded && h.missing(a) == nil) {
@@ -57,20 +58,20 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	}
 	switch {
 	case err == nil && a.succeeded:
-		p.carriedOut(caller, ctx, a.rev, a.responses[len(ops):])
+		p.carriedOut(ctx, a.rev, a.responses[len(ops):])
 		return true, nil
 	case err == nil && h.missing(a) == nil && !p.stays: // one of cmps, then
-		if err := h.each(func(m *Hold) error { return m.vacate(caller, ctx) }); errors.Is(err, ErrLost) {
+		if err := h.each(func(m *Hold) error { return m.vacate(ctx) }); errors.Is(err, ErrLost) {
 			return false, err
 		}
 		return false, nil
 	case err == nil:
-		return p.failed(caller, ctx, still, ops, h.missing(a))
+		return p.failed(ctx, still, ops, h.missing(a))
 	case refused(err):
-		_ = h.each(func(m *Hold) error { return m.freeIfReleased(caller, ctx) }) // err says more
+		_ = h.each(func(m *Hold) error { return m.freeIfReleased(ctx) }) // err says more
 		return false, err
 	}
-	err = silence(caller, ctx, err)
+	err = ctx.silence(err)
 	done, known := p.resolve(still, ops)
 	p.settle(err)
 	switch {
@@ -85,7 +86,7 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 // failed is for a transaction that etcd did not carry out, as it says, because
 // the entry of lost is gone or, if that is nil, one of cmps does not hold. It may
 // have been carried out all the same: when a layer below has sent it twice.
-func (p *parting) failed(caller, ctx, still context.Context, ops []clientv3.Op, lost *Hold) (bool, error) {
+func (p *parting) failed(ctx, still *late, ops []clientv3.Op, lost *Hold) (bool, error) {
 	h := p.h
 	if done, _ := p.resolve(still, ops); done {
 		p.settle(nil)
@@ -95,7 +96,7 @@ func (p *parting) failed(caller, ctx, still context.Context, ops []clientv3.Op, 
 		p.settle(nil)
 		return false, nil
 	}
-	err := h.each(func(m *Hold) error { return m.vacate(caller, ctx) })
+	err := h.each(func(m *Hold) error { return m.vacate(ctx) })
 	switch {
 	case errors.Is(err, ErrLost):
 		return false, err
@@ -209,7 +210,7 @@ func (h *Hold) mayStay(next *turn, cmps []clientv3.Cmp, ops []clientv3.Op) bool 
 }
 
 // carriedOut sees to the lock after the transaction, with the answers to p.ops.
-func (p *parting) carriedOut(caller, ctx context.Context, rev int64, answers []*pb.ResponseOp) {
+func (p *parting) carriedOut(ctx *late, rev int64, answers []*pb.ResponseOp) {
 	h, c := p.h, p.h.claim
 	h.mu.Lock()
 	h.committed = true
@@ -219,7 +220,7 @@ func (p *parting) carriedOut(caller, ctx context.Context, rev int64, answers []*
 		if p.next != nil {
 			c.read = readOf(rev, p.next.want.reads, answers)
 		}
-		_ = h.free(caller, ctx) // tried on in the background
+		_ = h.free(ctx) // tried on in the background
 	case p.heir != nil:
 		p.heir.joined(rev, answers[1:])
 		c.replaced(p.heir, p.next, h.ended)

@@ -38,6 +38,7 @@ type late struct {
 	caller, other context.Context
 	grace         time.Duration
 	deadline      time.Time
+	release       bool // it is for a release, which may itself be what ends caller
 
 	once sync.Once
 	ctx  context.Context
@@ -54,7 +55,7 @@ func (l *late) made() context.Context {
 		}
 		soon := func() { time.AfterFunc(l.grace, end) }
 		stop := context.AfterFunc(l.caller, func() {
-			b := bound(l.caller)
+			b := l.bound()
 			if b == l.caller {
 				soon()
 				return
@@ -82,17 +83,27 @@ func (l *late) stop() {
 
 type boundKey struct{}
 
-// bound returns what bounds a call under ctx: ctx, but where that has ended with
-// the release of its hold, perhaps by this very call, what bounds the function
-// of the hold.
-func bound(ctx context.Context) context.Context {
-	if context.Cause(ctx) != ErrReleased {
-		return ctx
+// bound returns what l outlives: caller, or what bounds the function of the hold
+// if it is the release of that which has ended caller.
+func (l *late) bound() context.Context {
+	if !l.release || context.Cause(l.caller) != ErrReleased {
+		return l.caller
 	}
-	if b, ok := ctx.Value(boundKey{}).(context.Context); ok {
+	if b, ok := l.caller.Value(boundKey{}).(context.Context); ok {
 		return b
 	}
 	return context.Background()
+}
+
+// silence tells why a call under l failed.
+func (l *late) silence(err error) error {
+	switch b := l.bound(); {
+	case l.Err() == nil:
+		return err
+	case b.Err() != nil:
+		return ctxError(b)
+	}
+	return ErrUnavailable
 }
 
 // over is a context that has ended.
@@ -120,17 +131,17 @@ func signs(ctx context.Context) (ended, other <-chan struct{}) {
 	return l.caller.Done(), other
 }
 
-// linger returns a context with the values of ctx that outlives it by d.
-func linger(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	l := &late{caller: ctx, grace: d}
-	return l, l.stop
-}
-
 // detached returns a context with the values of ctx that outlives it by grace,
 // and ends after patience.
-func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	l := &late{caller: ctx, grace: grace, deadline: time.Now().Add(patience)}
-	return l, l.stop
+func detached(ctx context.Context) *late {
+	return &late{caller: ctx, grace: grace, deadline: time.Now().Add(patience)}
+}
+
+// releasing is detached for a release that begins now.
+func releasing(ctx context.Context) *late {
+	l := detached(ctx)
+	l.release = ctx.Err() == nil
+	return l
 }
 
 // patient returns a context that ends with ctx, and after patience.

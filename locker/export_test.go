@@ -19,11 +19,5 @@ func SetClocks(l *Locker, wall func() time.Time) {
 
 // Waiting returns how many callers wait for k within l's process.
 func Waiting(l *Locker, k keyspace.Key) int {
-	p := l.lanes.part(k)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if lane := p.m[k]; lane != nil {
-		return lane.waiters.Len()
-	}
-	return 0
+	return l.lanes.waiting(k)
 }

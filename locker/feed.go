@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -41,8 +42,19 @@ const (
 
 // feeds are the feeds of a Locker, by what they watch.
 type feeds struct {
+	n  atomic.Int64 // how many there are
 	mu sync.Mutex
 	m  map[string]*feed
+}
+
+// watched reports whether there is a feed of a directory.
+func (l *Locker) watched(dir string) bool {
+	if l.feeds.n.Load() == 0 {
+		return false
+	}
+	l.feeds.mu.Lock()
+	defer l.feeds.mu.Unlock()
+	return l.feeds.m[dir] != nil
 }
 
 // feed returns the feed of a key, or with opts of a directory. The caller must
@@ -60,6 +72,7 @@ func (l *Locker) feed(name string, opts ...clientv3.OpOption) *feed {
 			l.feeds.m = make(map[string]*feed)
 		}
 		l.feeds.m[name] = f
+		l.feeds.n.Add(1)
 	}
 	f.mu.Lock()
 	f.users++
@@ -83,6 +96,7 @@ func (f *feed) end() bool {
 		return false
 	}
 	delete(f.l.feeds.m, f.name)
+	f.l.feeds.n.Add(-1)
 	return true
 }
 
@@ -90,9 +104,10 @@ func (f *feed) end() bool {
 func (f *feed) run() {
 	idle := time.NewTicker(feedIdle)
 	defer idle.Stop()
+	unused := false
 	for wait := retryPause; f.l.ctx.Err() == nil; {
 		began := time.Now()
-		if f.watch(idle.C) || f.l.ctx.Err() != nil {
+		if f.watch(idle.C, &unused) || f.l.ctx.Err() != nil {
 			return
 		}
 		if time.Since(began) > maxWake {
@@ -103,30 +118,40 @@ func (f *feed) run() {
 }
 
 // watch watches for one round, and reports whether f has ended. A round is
-// bounded, so that a watch that went silent is replaced.
-func (f *feed) watch(idle <-chan time.Time) (ended bool) {
+// bounded, so that a watch that went silent is replaced. unused tells whether f
+// had no user at the last tick.
+func (f *feed) watch(idle <-chan time.Time, unused *bool) (ended bool) {
 	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(f.l.ctx), watchRound)
 	defer cancel()
 	defer f.note(func() { f.from = 0 })
-	unused := false
 	changes := f.l.watcher.Watch(ctx, f.name, append(f.opts, clientv3.WithCreatedNotify())...)
 	for {
 		select {
 		case resp, ok := <-changes:
 			if !ok || resp.Err() != nil {
-				return false
+				select {
+				case <-idle:
+					return f.tick(unused)
+				default:
+					return false
+				}
 			}
 			f.tell(resp)
 		case <-idle:
-			f.mu.Lock()
-			was := unused
-			unused = f.users == 0
-			f.mu.Unlock()
-			if was && unused && f.end() {
+			if f.tick(unused) {
 				return true
 			}
 		}
 	}
+}
+
+// tick ends f if it has no user and had none at the last tick.
+func (f *feed) tick(unused *bool) (ended bool) {
+	f.mu.Lock()
+	was := *unused
+	*unused = f.users == 0
+	f.mu.Unlock()
+	return was && *unused && f.end()
 }
 
 func (f *feed) tell(resp clientv3.WatchResponse) {

@@ -27,13 +27,14 @@ func (l *Locker) takeFree(ctx context.Context, g *group, opts []AcquireOption, k
 	}
 	defer s.part()
 
-	asked := make([]*asking, len(keys))
+	asked := make([]asking, len(keys))
 	for i, key := range keys {
 		asked[i] = l.ask(ctx, key, true, r)
 	}
 	var claims []*claim // that nothing else sees to
 	defer func() { abandon(err, claims...) }()
-	for i, a := range asked {
+	for i := range asked {
+		a := &asked[i]
 		if !l.lanes.seize(a.key, a.who) {
 			err = ErrLocked
 			break
@@ -49,16 +50,16 @@ func (l *Locker) takeFree(ctx context.Context, g *group, opts []AcquireOption, k
 		err = putAll(ctx, claims)
 	}
 	if err != nil {
-		for _, a := range asked {
-			a.answered(nil, err)
+		for i := range asked {
+			asked[i].answered(nil, err)
 		}
 		if ctx.Err() != nil {
 			return &Error{Op: "acquire", Key: keys[0].String(), Err: ctxError(ctx)}
 		}
 		return nil
 	}
-	for i, a := range asked {
-		a.answered(claims[i], nil)
+	for i := range asked {
+		asked[i].answered(claims[i], nil)
 	}
 	for _, a := range asked {
 		c := claims[0]
@@ -82,7 +83,7 @@ func putAll(ctx context.Context, claims []*claim) error {
 		c.sent = true
 		t.others = append(t.others, c.key)
 		t.cmps = append(t.cmps, c.unclaimed())
-		t.then = append(t.then, c.entry())
+		t.then = append(t.then, c.entry(clientv3.WithPrevKV()))
 		t.els = append(t.els, clientv3.OpGet(c.name))
 	}
 	t.then = append(t.then, gets(last.reads)...)
@@ -106,14 +107,17 @@ func putAll(ctx context.Context, claims []*claim) error {
 		}
 		return err
 	}
-	for _, c := range claims {
-		c.leads(a.rev)
+	for i, c := range claims {
+		mine := a.responses[i : i+1]
+		if c == last {
+			mine = a.responses[i:]
+		}
+		err = errors.Join(err, c.leads(ctx, answer{true, a.rev, mine}))
 	}
-	last.read = readOf(a.rev, last.reads, a.responses[len(claims):])
 	for _, c := range claims {
-		if err := c.check(ctx); err != nil {
-			return err
+		if err == nil {
+			err = c.check(ctx)
 		}
 	}
-	return nil
+	return err
 }

@@ -193,10 +193,10 @@ func (h *Hold) Release(ctx context.Context) error {
 }
 
 func (h *Hold) release(ctx context.Context) error {
-	wait, cancel := detached(ctx)
-	defer cancel()
+	wait := releasing(ctx)
+	defer wait.stop()
 	if h.end(ErrReleased) {
-		return h.each(func(m *Hold) error { return m.freeIfReleased(ctx, wait) })
+		return h.each(func(m *Hold) error { return m.freeIfReleased(wait) })
 	}
 	return h.each(func(m *Hold) error {
 		if cause := m.ending(); !errors.Is(cause, ErrReleased) {
@@ -209,18 +209,18 @@ func (h *Hold) release(ctx context.Context) error {
 			}
 			return nil
 		case <-wait.Done():
-			return unconfirmed(silence(ctx, wait, nil))
+			return unconfirmed(wait.silence(nil))
 		}
 	})
 }
 
 // freeIfReleased frees the lock unless the hold ended earlier for another
-// reason, which it returns. ctx outlives caller a little.
-func (h *Hold) freeIfReleased(caller, ctx context.Context) error {
+// reason, which it returns.
+func (h *Hold) freeIfReleased(ctx *late) error {
 	if cause := h.ending(); cause != ErrReleased {
 		return cause
 	}
-	return h.free(caller, ctx)
+	return h.free(ctx)
 }
 
 // ending returns why the hold ended, nil while it is held.
@@ -230,21 +230,10 @@ func (h *Hold) ending() error {
 	return h.cause
 }
 
-// silence tells why a call under a detached context failed.
-func silence(caller, detached context.Context, err error) error {
-	switch {
-	case detached.Err() == nil:
-		return err
-	case bound(caller).Err() != nil:
-		return ctxError(bound(caller))
-	}
-	return ErrUnavailable
-}
-
 // free gives the lock away after the hold has ended: to the next goroutine here
 // if it may pass, or else to the next in etcd. When that is settled, the lane
-// opens. ctx outlives caller a little.
-func (h *Hold) free(caller, ctx context.Context) error {
+// opens.
+func (h *Hold) free(ctx *late) error {
 	c := h.claim
 	if !c.sole() {
 		h.ended()
@@ -265,9 +254,9 @@ func (h *Hold) free(caller, ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return h.unfreed(silence(caller, ctx, err))
+		return h.unfreed(ctx.silence(err))
 	}
-	return h.vacate(caller, ctx)
+	return h.vacate(ctx)
 }
 
 // unfreed leaves it to the background to free the lock.
@@ -278,18 +267,14 @@ func (h *Hold) unfreed(err error) error {
 }
 
 // vacate removes the entry of a hold that has ended.
-func (h *Hold) vacate(caller, ctx context.Context) error {
+func (h *Hold) vacate(ctx *late) error {
 	c := h.claim
 	deleted, err := c.remove(ctx)
 	switch {
 	case err != nil:
-		return h.unfreed(silence(caller, ctx, err))
+		return h.unfreed(ctx.silence(err))
 	case !deleted && !c.l.closed.Load():
-		why := c.history(ctx)
-		if why == KeyDeleted && c.lease.expired(ctx) && !c.l.closed.Load() { // Close revokes it
-			why = LeaseExpired
-		}
-		lost := &LostError{Reason: why, Token: h.token}
+		lost := &LostError{Reason: c.fate(ctx), Token: h.token}
 		h.mu.Lock()
 		if errors.Is(h.cause, ErrReleased) && !h.committed {
 			h.cause = lost

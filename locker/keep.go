@@ -70,7 +70,7 @@ func (c *claim) mayRetain() bool { return c.l.retain > 0 && !c.waited }
 // etcd: else a try elsewhere would take the lock for held.
 func (c *claim) retain(ctx context.Context, ended func()) bool {
 	l := c.l
-	if !c.mayRetain() || c.kept != nil || !c.passable() || l.lanes.next(c) != nil {
+	if !c.mayRetain() || c.kept != nil || !c.passable() || l.lanes.waiting(c.key) > 0 {
 		return false
 	}
 	if l.kept.Add(1) > maxKept {

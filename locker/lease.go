@@ -129,7 +129,8 @@ func (s *lease) grant() error {
 
 func (s *lease) keep() {
 	var (
-		next    = s.l.now().add(s.ttl / 3) // when to renew
+		sent    = s.l.now()           // when the last renewal was
+		next    = sent.add(s.ttl / 3) // when to renew
 		answer  = make(chan error, 1)
 		pending bool
 		failing bool
@@ -143,11 +144,10 @@ func (s *lease) keep() {
 		case <-timer.C:
 		case err := <-answer:
 			pending = false
-			now := s.l.now()
 			switch {
 			case err == nil:
 				failing = false
-				next = now.add(s.ttl / 3)
+				next = sent.add(s.ttl / 3)
 			case errors.Is(err, rpctypes.ErrLeaseNotFound):
 				s.lose(LeaseExpired)
 				return
@@ -156,7 +156,7 @@ func (s *lease) keep() {
 					s.l.log.Warn("elock: lease not renewed, trying on", "lease", int64(s.id), "left", s.remaining(), "err", err)
 				}
 				failing = true
-				next = now.add(min(s.ttl/20, maxWake))
+				next = s.l.now().add(min(s.ttl/20, maxWake))
 			}
 		}
 		left := s.remaining()
@@ -169,8 +169,14 @@ func (s *lease) keep() {
 			if s.l.retire(s) {
 				return
 			}
-			pending = true
-			s.l.spawn(func() { answer <- s.renew() })
+			pending, sent = true, now
+			s.l.spawn(func() {
+				err := s.renew()
+				answer <- err
+				if err == nil {
+					s.l.catchSuspects(s)
+				}
+			})
 		}
 		// Timers stand still while the machine sleeps: look at the clocks
 		// at least every second.
@@ -193,7 +199,6 @@ func (s *lease) renew() error {
 		return err
 	}
 	s.extend(sent, fromSeconds(resp.TTL))
-	s.l.catchSuspects(ctx, s)
 	return nil
 }
 

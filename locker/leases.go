@@ -90,8 +90,8 @@ func (l *Locker) retire(s *lease) bool {
 	}
 	l.drop(s)
 	s.stop(nil)
-	ctx, cancel := detached(l.ctx)
-	defer cancel()
+	ctx := detached(l.ctx)
+	defer ctx.stop()
 	if err := l.revokeLease(ctx, s.id); err != nil {
 		l.stray(s)
 	}

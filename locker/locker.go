@@ -125,7 +125,10 @@ func (l *Locker) add(h *Hold) error {
 		return nil
 	})
 	if err == nil && !l.awake.Load() && l.awake.CompareAndSwap(false, true) {
-		l.wake <- struct{}{}
+		select {
+		case l.wake <- struct{}{}:
+		default: // it is to wake up already
+		}
 	}
 	return err
 }

@@ -266,20 +266,30 @@ func MaxHeld(d time.Duration) AcquireOption {
 	}
 }
 
-func (c *config) request(opts []AcquireOption) (request, error) {
-	r := request{ttl: c.ttl, maxHeld: c.maxHeld}
-	for _, o := range opts {
-		if o == nil {
-			return r, invalid("nil AcquireOption")
-		}
-		o(&r)
+func (c *config) request(opts []AcquireOption) (r request, err error) {
+	if len(opts) == 0 {
+		r = request{ttl: c.ttl, maxHeld: c.maxHeld}
+	} else {
+		r = c.requestOf(opts)
 	}
 	if r.err != nil {
 		return r, r.err
 	}
-	var err error
 	r.seconds, err = wholeSeconds(r.ttl)
 	return r, err
+}
+
+// requestOf is apart as options make their request escape to the heap.
+func (c *config) requestOf(opts []AcquireOption) request {
+	r := request{ttl: c.ttl, maxHeld: c.maxHeld}
+	for _, o := range opts {
+		if o == nil {
+			r.err = invalid("nil AcquireOption")
+			return r
+		}
+		o(&r)
+	}
+	return r
 }
 
 // wholeSeconds rounds a TTL up to what etcd takes.

@@ -200,6 +200,17 @@ func (q *lanes) next(c *claim) *turn {
 	return nil
 }
 
+// waiting returns how many wait for the lane of key.
+func (q *lanes) waiting(key keyspace.Key) int {
+	p := q.part(key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.m[key]; l != nil {
+		return l.waiters.Len()
+	}
+	return 0
+}
+
 // hand passes the lane, with c, to t. It fails if t is not the first in line
 // any more.
 func (q *lanes) hand(c *claim, t *turn) bool {

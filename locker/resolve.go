@@ -51,7 +51,7 @@ func (p *parting) outcome(ctx context.Context, ops []clientv3.Op) (bool, error) 
 		p.end, p.removed = a.rev, a.succeeded
 		if !a.succeeded {
 			p.end = 0
-			ev, err := c.deletion(ctx)
+			ev, _, err := c.deletion(ctx, c.rev+1)
 			if err != nil {
 				return false, err
 			}

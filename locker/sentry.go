@@ -205,8 +205,12 @@ func (l *Locker) gone(ctx context.Context, holds []*Hold, why func(*claim) Reaso
 	asked := make(map[*lease]bool)
 	for _, h := range holds {
 		s := h.claim.lease
-		if !asked[s] && s.expired(ctx) {
-			s.lose(LeaseExpired) // and all holds under it
+		if !asked[s] {
+			soon, cancel := context.WithTimeout(ctx, grace)
+			if s.expired(soon) {
+				s.lose(LeaseExpired) // and all holds under it
+			}
+			cancel()
 		}
 		asked[s] = true
 		if h.ending() == nil {
@@ -217,8 +221,8 @@ func (l *Locker) gone(ctx context.Context, holds []*Hold, why func(*claim) Reaso
 
 // removeOnce deletes what somebody made of c's key, if etcd can be reached.
 func (c *claim) removeOnce() {
-	ctx, cancel := detached(c.l.ctx)
-	defer cancel()
+	ctx := detached(c.l.ctx)
+	defer ctx.stop()
 	_, _ = c.remove(ctx)
 }
 
@@ -233,38 +237,66 @@ func (h *Hold) lose(why Reason) {
 	h.claim.done()
 }
 
-// expired reports whether etcd says that the lease is gone.
+// expired reports whether etcd says that the lease is gone. It asks until etcd
+// answers or ctx is done.
 func (s *lease) expired(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, grace)
-	defer cancel()
-	resp, err := s.l.leaser.TimeToLive(ctx, s.id)
-	return err == nil && resp.TTL <= 0
+	for wait := retryPause; ctx.Err() == nil; wait = pause(ctx, wait) {
+		try, cancel := context.WithTimeout(ctx, grace)
+		resp, err := s.l.leaser.TimeToLive(try, s.id)
+		cancel()
+		if err == nil {
+			return resp.GrantedTTL == 0 // of a lease that lives, less than a second may be left: 0
+		}
+	}
+	return false
+}
+
+// fate finds out why the entry of c is gone, which this Locker did not remove.
+func (c *claim) fate(ctx context.Context) Reason {
+	why := c.history(ctx)
+	if why != KeyDeleted {
+		return why
+	}
+	expired := c.lease.lost.Load() == 0 && c.lease.expired(ctx)
+	switch lost := Reason(c.lease.lost.Load()); {
+	case lost != 0:
+		return lost
+	case expired && !c.l.closed.Load(): // Close revokes it
+		return LeaseExpired
+	}
+	return KeyDeleted
 }
 
 // history finds out how the entry of c was deleted in the past.
 func (c *claim) history(ctx context.Context) Reason {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	if ev, err := c.deletion(ctx); err == nil && evicted(ev) {
+	ev, compacted, err := c.deletion(ctx, c.rev+1)
+	if compacted > c.rev {
+		ev, _, err = c.deletion(ctx, compacted)
+	}
+	if err == nil && evicted(ev) {
 		return Evicted
 	}
 	return KeyDeleted
 }
 
-// deletion returns the event with which c's entry went. It waits for it.
-func (c *claim) deletion(ctx context.Context) (*clientv3.Event, error) {
+// deletion returns the event with which c's entry went, at the revision from or
+// later. It waits for it. If that may be in a past that is compacted, it fails and
+// returns the first revision that is not.
+func (c *claim) deletion(ctx context.Context, from int64) (ev *clientv3.Event, compacted int64, err error) {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	past := c.l.watcher.Watch(ctx, c.name, clientv3.WithRev(c.rev+1), clientv3.WithFilterPut(), clientv3.WithPrevKV())
+	past := c.l.watcher.Watch(ctx, c.name, clientv3.WithRev(from), clientv3.WithFilterPut(), clientv3.WithPrevKV())
 	for resp := range past {
 		if err := resp.Err(); err != nil {
-			return nil, err
+			return nil, resp.CompactRevision, err
 		}
 		if len(resp.Events) > 0 {
-			return resp.Events[0], nil
+			return resp.Events[0], 0, nil
 		}
 	}
-	return nil, ErrUnavailable
+	return nil, 0, ErrUnavailable
 }
 
 // evicted reports whether it was Evict that deleted a key: the last value says.

@@ -151,3 +151,33 @@ func TestHoldsAreCheckedOnAServerThatTakesFewOperations(t *testing.T) {
 		receive(t, h.Context().Done())
 	}
 }
+
+func TestAFreeLockWhoseNameWasWrittenByHandIsAcquiredWithAYoungerToken(t *testing.T) {
+	t.Parallel()
+	a, _, client, prefix := newPair(t)
+	h := acquire(t, a, key)
+	release(t, h)
+	q := acquire(t, a, key)
+	resp, err := client.Get(t.Context(), key.Path(prefix), clientv3.WithPrefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	release(t, q)
+	for _, take := range []func() (*locker.Hold, error){
+		func() (*locker.Hold, error) { return a.Acquire(t.Context(), key) },
+		func() (*locker.Hold, error) { return a.TryAcquire(t.Context(), key) },
+		func() (*locker.Hold, error) { return a.AcquireAll(t.Context(), key, neighbour) },
+	} {
+		if _, err := client.Put(t.Context(), string(resp.Kvs[0].Key), "note"); err != nil {
+			t.Fatal(err)
+		}
+		before := acquire(t, a, neighbour)
+		release(t, before)
+		h, err := take()
+		wantErr(t, err, nil)
+		if got := h.Tokens()[key]; got <= before.Token() {
+			t.Errorf("token %d, want more than %d", got, before.Token())
+		}
+		release(t, h)
+	}
+}

@@ -62,7 +62,9 @@ func (l *Locker) suspect(c *claim) {
 }
 
 // catchSuspects removes the writes under s that were committed late.
-func (l *Locker) catchSuspects(ctx context.Context, s *lease) {
+func (l *Locker) catchSuspects(s *lease) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.ttl/4)
+	defer cancel()
 	l.mu.Lock()
 	all := s.suspects
 	s.suspects = nil

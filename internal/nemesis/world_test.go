@@ -261,28 +261,33 @@ func (w *world) tell(id int, dead int64) (*tale, error) {
 	}
 	s := &tale{failed: make(map[string]int)}
 	s.promises = make(map[int64][]promise)
-	open := make(map[uint64]*hold)
+	type grant struct { // locks that are granted together may have the same token
+		key   int
+		token uint64
+	}
+	open := make(map[grant]*hold)
 	writes := make(map[int64]*operation)
 	for _, e := range events {
+		g := grant{e.Key, e.Token}
 		switch e.Kind {
 		case renewed:
 			s.promises[e.Lease] = append(s.promises[e.Lease], promise{e.Call, time.Duration(e.Value) * time.Second})
 		case failed:
 			s.failed[e.Err]++
 		case granted:
-			if open[e.Token] != nil {
+			if open[g] != nil {
 				return nil, fmt.Errorf("client %d was granted twice: %+v", id, e)
 			}
-			open[e.Token] = &hold{client: id, key: e.Key, token: e.Token, asked: e.Call, granted: e.At}
+			open[g] = &hold{client: id, key: e.Key, token: e.Token, asked: e.Call, granted: e.At}
 		case leased:
-			open[e.Token].lease = e.Lease
+			open[g].lease = e.Lease
 		case trusted:
-			open[e.Token].seen = e.Seen
+			open[g].seen = e.Seen
 		case ended:
-			h := open[e.Token]
+			h := open[g]
 			h.seen, h.ended, h.err = max(h.seen, e.Seen), e.At, e.Err
 			s.holds = append(s.holds, *h)
-			delete(open, e.Token)
+			delete(open, g)
 		case read:
 			s.ops = append(s.ops, operation{client: id, key: e.Key, value: e.Value, call: e.Call, at: e.At})
 		case write:

@@ -25,7 +25,7 @@ var mistakes = []mistake{
 	{"grant with others ahead", "feed.go", "c.place.ahead, c.place.n = left, len(left)", "c.place.ahead, c.place.n = nil, 0"},
 	{"watch without reading again", "feed.go", "sure := live && f.from <= c.place.rev", "sure := live"},
 	{"unknown outcome: lost answer taken for a refusal", "claim.go", "case refused(err):\n\t\t\tc.sent", "case true:\n\t\t\tc.sent"},
-	{"unknown outcome: nothing cleaned up", "acquire.go", "case !c.sent:", "case true:"},
+	{"unknown outcome: nothing cleaned up", "acquire.go", "if c.sent {\n\t\t\tc.settle", "if false {\n\t\t\tc.settle"},
 	{"unknown outcome: late write forgotten", "settle.go", "if !deleted && c.rev == 0 {", "if deleted && !deleted {"},
 	{"ctx not checked in the lane", "queue.go", "case <-ctx.Done():\n\t\terr", "case <-context.Background().Done():\n\t\terr"},
 	{"ctx not checked in the queue", "feed.go", "case <-ctx.Done():\n\t\t\treturn", "case <-context.Background().Done():\n\t\t\treturn"},
