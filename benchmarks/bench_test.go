@@ -24,6 +24,7 @@ var (
 	mutexBehind    = work.MutexBehindMutex("sync+mutex")
 	sessionPerLock = work.SessionPerLock("session-per-lock")
 	putDelete      = work.PutDelete("put+delete")
+	txnTxn         = work.TxnTxn("txn+txn")
 	local          = work.Local("sync.Mutex")
 
 	guarded         = work.Guarded("elock")
@@ -42,7 +43,7 @@ func each(b *testing.B, impls []work.Impl, f func(b *testing.B, impl work.Impl))
 // One goroutine locks and unlocks one key.
 func BenchmarkPair(b *testing.B) {
 	s := work.Alone(b)
-	each(b, []work.Impl{elock, unbatched, retaining, classic, mutex, sessionPerLock, putDelete, local}, func(b *testing.B, impl work.Impl) {
+	each(b, []work.Impl{elock, unbatched, retaining, classic, mutex, sessionPerLock, putDelete, txnTxn, local}, func(b *testing.B, impl work.Impl) {
 		work.Pair(b, s, impl)
 	})
 }

@@ -33,6 +33,7 @@
 // and the limits, which do not lock at all or need no etcd:
 //
 //	put+delete        a put and a delete, one after the other, for each lock and unlock; a get for a try
+//	txn+txn           the same in transactions that compare the create revision, so that none hits a younger key
 //	write+notice      a put in one process, and the notice of a watch in another, for each hand-over
 //	sync.Mutex        of this process
 //

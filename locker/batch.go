@@ -23,13 +23,18 @@ type txn struct {
 	others    []keyspace.Key
 	cmps      []clientv3.Cmp
 	then, els []clientv3.Op
-	otherwise func() []clientv3.Op // makes els when they are needed; may be nil
-	likely    bool                 // cmps hold but for accidents
+	likely    bool // cmps hold but for accidents
+
+	// form, if there is one, makes the transaction when it is known whether it
+	// goes in one that does nothing if any of its comparisons fails.
+	form    func(flat bool) txn
+	hopeful bool // it does something else if its comparisons hold than it would have done
 }
 
 // An answer is what etcd says to a txn.
 type answer struct {
 	succeeded bool
+	hopeful   bool  // to a txn that was
 	rev       int64 // of etcd; where the txn wrote, that of its writes
 	responses []*pb.ResponseOp
 }
@@ -53,14 +58,14 @@ func (t txn) size() (n int) {
 	return n
 }
 
-// op is t as an operation of another transaction.
-func (t txn) op() clientv3.Op { return clientv3.OpTxn(t.cmps, t.then, t.elses()) }
-
-func (t txn) elses() []clientv3.Op {
-	if t.otherwise != nil {
-		return t.otherwise()
+// formed is t as it is to be sent.
+func (t txn) formed(flat bool) txn {
+	if t.form == nil {
+		return t
 	}
-	return t.els
+	f := t.form(flat)
+	f.form = t.form
+	return f
 }
 
 // touches reports whether t is about one of these locks.
@@ -128,23 +133,21 @@ var errUnsent = errors.New("locker: not sent")
 // commit sends t, alone or with others, and returns etcd's answer. After an
 // error that is not refused, t may have been carried out, or may yet be.
 func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
-	if b.off || max(len(t.cmps), len(t.then), len(t.els)) > maxNested {
+	if b.off {
 		return b.send(ctx, t)
 	}
-	b.mu.Lock()
-	if b.flights < maxFlights {
-		b.flights++
-		era := b.era
-		b.mu.Unlock()
+	if era, ok := b.depart(nil); ok {
 		defer b.land(era)
 		return b.send(ctx, t)
 	}
-	p := &passenger{txn: t, news: make(chan bool, 2)}
-	if b.queue = append(b.queue, p); len(b.queue) == 1 {
-		b.gather()
+	p := &passenger{txn: t.formed(true), news: make(chan bool, 2)}
+	if max(len(p.cmps), len(p.then), len(p.els)) > maxNested {
+		return b.send(ctx, t)
 	}
-	b.mu.Unlock()
-
+	if era, ok := b.depart(p); ok {
+		defer b.land(era)
+		return b.send(ctx, t)
+	}
 	ended, other := signs(ctx)
 	for {
 		select {
@@ -162,13 +165,31 @@ func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
 	}
 }
 
+// depart begins a flight of one, whose era it returns, if another may be on its
+// way. Otherwise p, if it is not nil, comes into the queue.
+func (b *batcher) depart(p *passenger) (era int, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.flights < maxFlights {
+		b.flights++
+		return b.era, true
+	}
+	if p != nil {
+		if b.queue = append(b.queue, p); len(b.queue) == 1 {
+			b.gather()
+		}
+	}
+	return 0, false
+}
+
 // send sends t alone.
 func (b *batcher) send(ctx context.Context, t txn) (answer, error) {
-	resp, err := b.l.kv.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.elses()...).Commit()
+	t = t.formed(false)
+	resp, err := b.l.kv.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.els...).Commit()
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{resp.Succeeded, resp.Header.Revision, resp.Responses}, nil
+	return answer{resp.Succeeded, false, resp.Header.Revision, resp.Responses}, nil
 }
 
 // land ends a flight, and begins the next with those who gathered meanwhile.
@@ -271,6 +292,9 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 	}
 	n := 0
 	for _, p := range all {
+		if !flat {
+			p.txn = p.formed(false)
+		}
 		n += len(p.then)
 	}
 	cmps, ops := make([]clientv3.Cmp, 0, n), make([]clientv3.Op, 0, n)
@@ -278,7 +302,7 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 		if flat && p.likely {
 			cmps, ops = append(cmps, p.cmps...), append(ops, p.then...)
 		} else {
-			ops = append(ops, p.op())
+			ops = append(ops, clientv3.OpTxn(p.cmps, p.then, p.els))
 		}
 	}
 	resp, err := b.l.kv.Txn(ctx).If(cmps...).Then(ops...).Commit()
@@ -299,11 +323,11 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 		switch p.err = err; {
 		case err != nil:
 		case flat && p.likely:
-			p.answer = answer{true, resp.Header.Revision, resp.Responses[i : i+len(p.then)]}
+			p.answer = answer{true, p.txn.hopeful, resp.Header.Revision, resp.Responses[i : i+len(p.then)]}
 			i += len(p.then)
 		default:
 			t := resp.Responses[i].GetResponseTxn()
-			p.answer = answer{t.Succeeded, resp.Header.Revision, t.Responses}
+			p.answer = answer{t.Succeeded, false, resp.Header.Revision, t.Responses}
 			i++
 		}
 		p.news <- true

@@ -275,30 +275,6 @@ func (c *claim) placeOf(rev int64, ahead []*mvccpb.KeyValue, more bool) place {
 	return p
 }
 
-// maxHopeful is how many keys hope reads: its nested transaction must fit into a
-// batch.
-const maxHopeful = 4
-
-// hope puts c's entry if the queue is empty. If not, it joins the queue, as put
-// does, if that can be told in time: a batch does it with another transaction.
-func (c *claim) hope(ctx context.Context) error {
-	a, err := c.l.batch.commit(ctx, txn{
-		key:       c.key,
-		cmps:      []clientv3.Cmp{c.unclaimed()},
-		then:      append([]clientv3.Op{c.entry(clientv3.WithPrevKV())}, gets(c.reads)...),
-		otherwise: func() []clientv3.Op { return []clientv3.Op{c.joining().op()} },
-		likely:    true,
-	})
-	if err != nil {
-		return err
-	}
-	if a.succeeded {
-		return c.leads(ctx, a)
-	}
-	t := a.responses[0].GetResponseTxn()
-	return c.took(ctx, answer{t.Succeeded, a.rev, t.Responses})
-}
-
 // joining joins the queue, or reads what has c's name.
 func (c *claim) joining() txn {
 	return txn{
@@ -309,9 +285,30 @@ func (c *claim) joining() txn {
 	}
 }
 
-// took sees to the answer to joining.
-func (c *claim) took(ctx context.Context, a answer) error {
+// hoping joins the queue if that is empty.
+func (c *claim) hoping() txn {
+	return txn{
+		key:  c.key,
+		cmps: []clientv3.Cmp{c.unclaimed()},
+		then: append([]clientv3.Op{c.entry(clientv3.WithPrevKV())}, gets(c.reads)...), likely: true, hopeful: true,
+	}
+}
+
+// put joins the queue. Together with others that are likely to do what they are
+// sent for, it hopes that the queue is empty: then it need not read who is ahead.
+func (c *claim) put(ctx context.Context) error {
+	hope := !c.l.batch.wary() && !c.l.watched(c.dir)
+	a, err := c.l.batch.commit(ctx, txn{key: c.key, form: func(flat bool) txn {
+		if flat && hope {
+			return c.hoping()
+		}
+		return c.joining()
+	}})
 	switch {
+	case err != nil:
+		return err
+	case a.hopeful:
+		return c.leads(ctx, a)
 	case a.succeeded:
 		c.joined(a.rev, a.responses)
 		return nil
@@ -319,22 +316,6 @@ func (c *claim) took(ctx context.Context, a answer) error {
 		return errStale
 	}
 	return c.clear(ctx, a.kvs(0)[0])
-}
-
-// contended reports whether others may be in the queue.
-func (c *claim) contended() bool {
-	return c.l.batch.wary() || c.l.watched(c.dir)
-}
-
-func (c *claim) put(ctx context.Context) error {
-	if len(c.reads) <= maxHopeful && !c.contended() {
-		return c.hope(ctx)
-	}
-	a, err := c.l.batch.commit(ctx, c.joining())
-	if err != nil {
-		return err
-	}
-	return c.took(ctx, a)
 }
 
 func (c *claim) putIfFree(ctx context.Context) error {

@@ -126,9 +126,6 @@ func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
 
 func (t *faultyTxn) Else(ops ...clientv3.Op) clientv3.Txn {
 	t.elses = ops
-	if t.c.kind == "try" && len(ops) == 1 && ops[0].IsTxn() { // which joins the queue if that is not empty
-		t.c.kind = "acquire"
-	}
 	return t
 }
 

@@ -112,7 +112,7 @@ func putAll(ctx context.Context, claims []*claim) error {
 		if c == last {
 			mine = a.responses[i:]
 		}
-		err = errors.Join(err, c.leads(ctx, answer{true, a.rev, mine}))
+		err = errors.Join(err, c.leads(ctx, answer{true, false, a.rev, mine}))
 	}
 	for _, c := range claims {
 		if err == nil {

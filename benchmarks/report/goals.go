@@ -26,6 +26,11 @@ var goals = []goal{
 		most: true, bound: 1.10, means: "latency of a lock and unlock",
 	},
 	{
+		work: "one goroutine, uncontended", against: "two transactions of one comparison",
+		of: point{"Pair/impl=elock", "sec/op"}, by: point{"Pair/impl=txn+txn", "sec/op"},
+		most: true, bound: 1.10, means: "latency of a lock and unlock",
+	},
+	{
 		work: "256 goroutines, distinct keys", against: "`concurrency.Mutex`, shared session",
 		of: point{distinct256 + "elock", "locks/s"}, by: point{distinct256 + "mutex", "locks/s"},
 		bound: 4, means: "throughput",

@@ -10,7 +10,8 @@ type step struct {
 
 // plan is everything, as RESULTS.md shows it.
 var plan = []step{
-	{".", "Pair", "1s", "One goroutine locks and unlocks one key. `put+delete` is two writes one after the other, without a lock."},
+	{".", "Pair", "1s", "One goroutine locks and unlocks one key. `put+delete` is two writes one after the other, " +
+		"without a lock; `txn+txn` is the same in transactions that compare, so that no write hits a younger key."},
 	{".", "Distinct", "700ms", "One process, whose goroutines have a key each."},
 	{".", "Hot", "1s", "Several processes, one goroutine each, that want the same key. A hand-over takes from the begin of a release " +
 		"until another process has the lock. `write+notice` is the limit: one commit and one notice of a watch, without a lock."},

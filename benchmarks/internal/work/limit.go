@@ -20,6 +20,18 @@ func PutDelete(name string) Impl {
 	}}
 }
 
+// TxnTxn is PutDelete in transactions that compare the key's create revision, so that no write hits what somebody else
+// has made of the key. No lock that does without stale unlocks can be faster.
+func TxnTxn(name string) Impl {
+	return Impl{name, func(tb testing.TB, s *Site) Process {
+		tb.Helper()
+		client := s.client(tb)
+		return func() Worker {
+			return func(key int) Lock { return &txnTxn{kv: client.KV, key: s.path(name, key)} }
+		}
+	}}
+}
+
 // Local is a sync.Mutex for each key, in all processes at once: the lock that needs no etcd.
 func Local(name string) Impl {
 	var mutexes keyed[sync.Mutex]
@@ -52,6 +64,32 @@ func (p *putDelete) TryLock(ctx context.Context) error {
 		return errHeld
 	}
 	return err
+}
+
+type txnTxn struct {
+	kv  clientv3.KV
+	key string
+	rev int64
+}
+
+func (t *txnTxn) Lock(ctx context.Context) error {
+	return t.commit(ctx, 0, clientv3.OpPut(t.key, "value"))
+}
+
+func (t *txnTxn) Unlock(ctx context.Context) error {
+	return t.commit(ctx, t.rev, clientv3.OpDelete(t.key))
+}
+
+func (t *txnTxn) commit(ctx context.Context, rev int64, op clientv3.Op) error {
+	resp, err := t.kv.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(t.key), "=", rev)).Then(op).Commit()
+	switch {
+	case err != nil:
+		return err
+	case !resp.Succeeded:
+		return errHeld
+	}
+	t.rev = resp.Header.Revision
+	return nil
 }
 
 type localLock sync.Mutex
