@@ -9,69 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/phpgao/elock/keyspace"
 )
-
-// A txn is a transaction about one lock, or a few.
-type txn struct {
-	key       keyspace.Key
-	others    []keyspace.Key
-	cmps      []clientv3.Cmp
-	then, els []clientv3.Op
-	likely    bool // cmps hold but for accidents
-
-	// form, if there is one, makes the transaction when it is known whether it
-	// goes in one that does nothing if any of its comparisons fails.
-	form    func(flat bool) txn
-	hopeful bool // it does something else if its comparisons hold than it would have done
-}
-
-// An answer is what etcd says to a txn.
-type answer struct {
-	succeeded bool
-	hopeful   bool  // to a txn that was
-	rev       int64 // of etcd; where the txn wrote, that of its writes
-	responses []*pb.ResponseOp
-}
-
-// kvs returns the keys that the i-th operation read.
-func (a answer) kvs(i int) []*mvccpb.KeyValue { return a.responses[i].GetResponseRange().Kvs }
-
-// ops is how many operations of a batch t may be.
-func (t txn) ops() int {
-	if t.likely {
-		return max(len(t.cmps), len(t.then))
-	}
-	return 1
-}
-
-// size is how much t writes, in bytes.
-func (t txn) size() (n int) {
-	for _, op := range t.then {
-		n += len(op.ValueBytes())
-	}
-	return n
-}
-
-// formed is t as it is to be sent.
-func (t txn) formed(flat bool) txn {
-	if t.form == nil {
-		return t
-	}
-	f := t.form(flat)
-	f.form = t.form
-	return f
-}
-
-// touches reports whether t is about one of these locks.
-func (t txn) touches(locks map[keyspace.Key]bool) bool {
-	return locks[t.key] || slices.ContainsFunc(t.others, func(k keyspace.Key) bool { return locks[k] })
-}
 
 // A batcher sends transactions about different locks together: those that come
 // while one is on its way wait for its end, and then go as one transaction of
@@ -106,26 +45,6 @@ const (
 	// call that hangs holds nobody up for longer.
 	maxGather = 25 * time.Millisecond
 )
-
-// A passenger is a transaction that goes with others.
-type passenger struct {
-	txn
-	flight *flight // nil while it is in the queue
-
-	news chan bool // gets true when it is answered, and perhaps false before that, when it takes long
-	answer
-	err error
-}
-
-// A flight is a batch on its way. It is cancelled when nobody waits for it.
-type flight struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-	era    int
-	all    []*passenger
-	left   int         // of all, those that wait for the answer; guarded by batcher.mu
-	slow   *time.Timer // tells all that it takes long
-}
 
 // errUnsent says that a transaction was given up before it was sent.
 var errUnsent = errors.New("locker: not sent")
@@ -227,113 +146,6 @@ func (b *batcher) takeOff() {
 	b.start(f)
 }
 
-// board takes from the queue, in its order, what may go together: one
-// transaction for each lock. The caller holds mu.
-func (b *batcher) board() *flight {
-	if len(b.queue) == 0 {
-		return nil
-	}
-	f := &flight{era: b.era}
-	after := &late{caller: b.l.ctx, grace: grace}
-	f.ctx, f.cancel = after, after.stop
-	locks := make(map[keyspace.Key]bool, min(len(b.queue), b.limit))
-	ops, bytes := 0, 0
-	b.queue = slices.DeleteFunc(b.queue, func(p *passenger) bool {
-		if p.touches(locks) || len(f.all) > 0 && (ops+p.ops() > b.limit || bytes+p.size() > maxBytes) {
-			return false
-		}
-		ops += p.ops()
-		bytes += p.size()
-		locks[p.key] = true
-		for _, k := range p.others {
-			locks[k] = true
-		}
-		p.flight = f
-		f.all = append(f.all, p)
-		return true
-	})
-	f.left = len(f.all)
-	f.slow = time.AfterFunc(maxWake, func() {
-		for _, p := range f.all {
-			p.news <- false
-		}
-	})
-	if len(b.queue) > 0 {
-		b.gather()
-	}
-	return f
-}
-
-func (b *batcher) start(f *flight) {
-	if f == nil {
-		return
-	}
-	fly := func() {
-		b.fly(f.ctx, f.all, true)
-		f.slow.Stop()
-		f.cancel()
-		b.land(f.era)
-	}
-	if !b.l.spawn(fly) {
-		fly() // Close does not wait for it
-	}
-}
-
-// fly sends transactions together and gives everybody the answer. Flat, the
-// likely ones become parts of one, which does nothing if any of them must fail:
-// then all are sent again, nested, which costs more. What one of them makes etcd
-// refuse is sent again in halves, so that it alone fails.
-func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
-	if len(all) == 1 {
-		p := all[0]
-		p.answer, p.err = b.send(ctx, p.txn)
-		p.news <- true
-		return
-	}
-	n := 0
-	for _, p := range all {
-		if !flat {
-			p.txn = p.formed(false)
-		}
-		n += len(p.then)
-	}
-	cmps, ops := make([]clientv3.Cmp, 0, n), make([]clientv3.Op, 0, n)
-	for _, p := range all {
-		if flat && p.likely {
-			cmps, ops = append(cmps, p.cmps...), append(ops, p.then...)
-		} else {
-			ops = append(ops, clientv3.OpTxn(p.cmps, p.then, p.els))
-		}
-	}
-	resp, err := b.l.kv.Txn(ctx).If(cmps...).Then(ops...).Commit()
-	if divisible(err) {
-		b.learn(err, len(ops))
-		half := len(all) / 2
-		b.fly(ctx, all[:half], flat)
-		b.fly(ctx, all[half:], flat)
-		return
-	}
-	if err == nil && !resp.Succeeded {
-		b.unlikely.Store(sinceStart())
-		b.fly(ctx, all, false)
-		return
-	}
-	i := 0
-	for _, p := range all {
-		switch p.err = err; {
-		case err != nil:
-		case flat && p.likely:
-			p.answer = answer{true, p.txn.hopeful, resp.Header.Revision, resp.Responses[i : i+len(p.then)]}
-			i += len(p.then)
-		default:
-			t := resp.Responses[i].GetResponseTxn()
-			p.answer = answer{t.Succeeded, false, resp.Header.Revision, t.Responses}
-			i++
-		}
-		p.news <- true
-	}
-}
-
 // caution is how long nothing is hoped for after a batch has failed for it.
 const caution = 100 * time.Millisecond
 
@@ -357,20 +169,6 @@ func (b *batcher) takes(ops int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return ops <= b.limit
-}
-
-// divisible reports whether etcd refused a batch for what may be the fault of
-// one of its transactions, or of their number.
-func divisible(err error) bool {
-	var e rpctypes.EtcdError
-	if !errors.As(err, &e) {
-		return false
-	}
-	switch e.Code().String() {
-	case "InvalidArgument", "NotFound", "PermissionDenied":
-		return true
-	}
-	return false
 }
 
 // leave gives p up.

@@ -49,11 +49,13 @@
 //
 // acquire.go takes the key's lane in this process (queue.go), then a lease that
 // is shared by all locks of one TTL (lease.go, leases.go), and then the place in
-// etcd (claim.go), by way of batch.go. If it is not the first there, it waits
-// for news of those ahead (feed.go). Then it becomes a hold (hold.go), of which
-// registry.go keeps account and which the monitor (monitor.go) and the sentry
-// (sentry.go) watch. A release hands the lock on or keeps it (keep.go), or
-// deletes its entry, perhaps in a transaction of its owner (commit.go). What
-// cannot be released at once goes to settle.go. Those who share a lock meet in
-// its lane (shared.go); all.go binds several holds together.
+// etcd (claim.go): its transactions (enter.go, remove.go) go by way of batch.go.
+// If it is not the first there, it waits for news of those ahead (feed.go). Then
+// it becomes a hold (hold.go), of which registry.go keeps account and which the
+// monitor (monitor.go) and the sentry (sentry.go) watch. A release (release.go)
+// hands the lock on or keeps it (keep.go), goes to the end of the queue for the
+// next goroutine (requeue.go), or deletes the entry, perhaps in a transaction of
+// its owner (commit.go, resolve.go). What cannot be released at once goes to
+// settle.go. Those who share a lock meet in its lane (shared.go); all.go binds
+// several holds together, which free.go acquires at once if it can.
 package locker

@@ -13,11 +13,12 @@ import (
 
 // takeFree acquires keys in one transaction if all of them are free, here and in
 // etcd, and adds the holds to g. Otherwise, and after any error of etcd, it adds
-// none: the keys are then to be acquired one by one. Its own errors are those of
+// none; nor does it try if others wanted one of them a moment ago. The keys are
+// then to be acquired one by one. Its own errors are those of
 // ctx, of the lease, and of a hold that ended before it began.
 func (l *Locker) takeFree(ctx context.Context, g *group, opts []AcquireOption, keys []keyspace.Key) error {
 	r, err := l.request(opts)
-	occupied := func(key keyspace.Key) bool { return !l.lanes.vacant(key) }
+	occupied := func(key keyspace.Key) bool { return !l.lanes.vacant(key) || l.watched(key.Path(l.prefix)) }
 	if err != nil || r.shared || !l.batch.takes(len(keys)+len(r.reads)) || slices.ContainsFunc(keys, occupied) {
 		return nil
 	}

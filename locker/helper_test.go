@@ -3,8 +3,10 @@ package locker_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,11 +22,20 @@ const wait = 30 * time.Second
 
 var key = keyspace.MustParse("space/key")
 
+// plain makes Lockers of tests send each transaction alone and hand nothing on,
+// unless the test says otherwise.
+var plain = flag.String("plain", "", "which Lockers are plain: all, or every other one (mixed)")
+
+var made atomic.Int64
+
 // newLocker returns a Locker that is quiet and closed when the test ends.
 func newLocker(tb testing.TB, client *clientv3.Client, opts ...locker.Option) *locker.Locker {
 	tb.Helper()
-	quiet := locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	l, err := locker.New(client, append([]locker.Option{quiet}, opts...)...)
+	first := []locker.Option{locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))}
+	if n := made.Add(1); *plain == "all" || *plain == "mixed" && n%2 == 0 {
+		first = append(first, locker.WithoutBatching(), locker.WithHandoff(0))
+	}
+	l, err := locker.New(client, append(first, opts...)...)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -181,3 +181,28 @@ func TestAFreeLockWhoseNameWasWrittenByHandIsAcquiredWithAYoungerToken(t *testin
 		release(t, h)
 	}
 }
+
+func TestATryWhoseAnswerIsLostGetsNoOldTokenByANameThatWasWrittenByHand(t *testing.T) {
+	t.Parallel()
+	_, b, client, prefix := newPair(t)
+	var br breaker
+	a := newLocker(t, faulty(client, losing(true, errAnswer, br.next)), locker.WithPrefix(prefix))
+	h := acquire(t, a, key)
+	resp, err := client.Get(t.Context(), key.Path(prefix), clientv3.WithPrefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	release(t, h)
+	if _, err := client.Put(t.Context(), string(resp.Kvs[0].Key), "note"); err != nil {
+		t.Fatal(err)
+	}
+	before := acquire(t, b, neighbour)
+	release(t, before)
+	br.armed.Store(true)
+	again, err := a.TryAcquire(t.Context(), key)
+	wantErr(t, err, nil)
+	if again.Token() <= before.Token() {
+		t.Errorf("token %d, want more than %d", again.Token(), before.Token())
+	}
+	release(t, again)
+}
