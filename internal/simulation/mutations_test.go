@@ -35,6 +35,8 @@ var mistakes = []mistake{
 	{"requeue of unknown outcome forgotten", "requeue.go", "c.heir = heir", "_ = heir"},
 	{"lock handed on under its fence", "release.go", "return !h.fenced && ", "return "},
 	{"end of a hook missed", "hold.go", "if !told {", "if !told && d.Cause == ErrReleased {"},
+	{"try without a look at the queue", "enter.go", "of.RangeEnd = c.dirEnd()", "_ = c.dirEnd"},
+	{"several acquired although one is not free", "free.go", "t.cmps = append(t.cmps, c.unclaimed())", ""},
 	{"shared hold beside one that is alone", "claim.go", "return !alone(kv) })", "return true })"},
 	{"shared entry removed while others hold", "shared.go", "if s.readers--; s.readers > 0 {", "if s.readers--; s.readers < 0 {"},
 	{"commit without the lock", "commit.go", "p.cmps = append(p.cmps, created(m.claim.name, m.claim.rev))", ""},
@@ -56,7 +58,7 @@ func TestPlantedMistakesAreFound(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			out, err := exec.CommandContext(t.Context(), "go", "test", "-overlay="+plant(t, m), "-vet=off", "-count=1", "-timeout=1h",
 				"-run=^TestLocksKeepTheirPromisesUnderRandomFaults$", ".", fmt.Sprint("-seeds=", *mutations)).CombinedOutput()
-			found := regexp.MustCompile(`seed \d+: .*`).Find(out)
+			found := regexp.MustCompile(`(?m)seed \d+: .*|^panic: .*`).Find(out)
 			switch {
 			case err == nil:
 				t.Errorf("not found within %d seeds", *mutations)
