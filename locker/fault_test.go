@@ -58,6 +58,19 @@ func losing(answers bool, err error, lose func(call) bool) *faults {
 	}
 }
 
+// lateOnce returns faults under which the first write of a kind is given up at
+// once, and committed when gate is closed.
+func lateOnce(kind string) (f *faults, gate chan struct{}) {
+	gate = make(chan struct{})
+	var once atomic.Bool
+	return &faults{late: func(c call) <-chan struct{} {
+		if c.kind == kind && once.CompareAndSwap(false, true) {
+			return gate
+		}
+		return nil
+	}}, gate
+}
+
 // faulty returns a client whose calls go through f to client.
 func faulty(client *clientv3.Client, f *faults) *clientv3.Client {
 	c := clientv3.NewCtxClient(client.Ctx())

@@ -87,14 +87,7 @@ func TestAnAcquireOfSeveralThatCommitsLateIsRemoved(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	prefix, client := s.Prefix(t), s.Client(t)
-	gate := make(chan struct{})
-	var once atomic.Bool
-	f := &faults{late: func(c call) <-chan struct{} {
-		if c.kind == "batch" && once.CompareAndSwap(false, true) {
-			return gate
-		}
-		return nil
-	}}
+	f, gate := lateOnce("batch")
 	a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithTTL(2*time.Second))
 	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
 	release(t, acquireAll(t, a, several...)) // one by one

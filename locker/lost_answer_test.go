@@ -150,14 +150,7 @@ func TestAWriteThatCommitsAfterItWasGivenUpIsRemoved(t *testing.T) {
 			t.Parallel()
 			s := etcdtest.Start(t)
 			prefix, client := s.Prefix(t), s.Client(t)
-			gate := make(chan struct{})
-			var once atomic.Bool
-			f := &faults{late: func(c call) <-chan struct{} {
-				if c.kind == kind && once.CompareAndSwap(false, true) {
-					return gate
-				}
-				return nil
-			}}
+			f, gate := lateOnce(kind)
 			a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithTTL(2*time.Second))
 			b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
 			var err error
@@ -183,14 +176,7 @@ func TestANameThatALateWriteOccupiesCanBeLockedAgain(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	prefix, client := s.Prefix(t), s.Client(t)
-	gate := make(chan struct{})
-	var once atomic.Bool
-	f := &faults{late: func(c call) <-chan struct{} {
-		if c.kind == "acquire" && once.CompareAndSwap(false, true) {
-			return gate
-		}
-		return nil
-	}}
+	f, gate := lateOnce("acquire")
 	a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithTTL(time.Hour))
 	_, err := a.Acquire(t.Context(), key)
 	wantErr(t, err, errLate)
