@@ -66,7 +66,7 @@ func TestTransactionsOfDifferentLocksGoTogether(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	var n tally
-	l := newLocker(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(s.Prefix(t)))
+	l := newBatching(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(s.Prefix(t)))
 	const goroutines, rounds = 64, 20
 	for _, err := range crowd(t, l, goroutines, rounds) {
 		t.Error(err)
@@ -80,9 +80,9 @@ func TestALoneTransactionAndThoseOfALockerWithoutBatchingAreNotNested(t *testing
 	t.Parallel()
 	s := etcdtest.Start(t)
 	var lone, without tally
-	l := newLocker(t, faulty(s.Client(t), &faults{after: lone.after}), locker.WithPrefix(s.Prefix(t)))
+	l := newBatching(t, faulty(s.Client(t), &faults{after: lone.after}), locker.WithPrefix(s.Prefix(t)))
 	crowd(t, l, 1, 10)
-	l = newLocker(t, faulty(s.Client(t), &faults{after: without.after}), locker.WithPrefix(s.Prefix(t)), locker.WithoutBatching())
+	l = newBatching(t, faulty(s.Client(t), &faults{after: without.after}), locker.WithPrefix(s.Prefix(t)), locker.WithoutBatching())
 	crowd(t, l, 32, 10)
 	if n := lone.batches.Load(); n > 0 {
 		t.Errorf("a lone goroutine sent %d batches", n)
@@ -101,7 +101,7 @@ func TestALostAnswerToABatchLeavesNoLockBehind(t *testing.T) {
 			lost := errors.New("test: lost")
 			var n atomic.Int64
 			f := losing(sent, lost, func(c call) bool { return c.kind == "batch" && n.Add(1)%3 == 0 })
-			l := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(prefix))
+			l := newBatching(t, faulty(s.Client(t), f), locker.WithPrefix(prefix))
 			for _, err := range crowd(t, l, 64, 20) {
 				wantErr(t, err, lost)
 			}
@@ -131,7 +131,7 @@ func TestARefusedTransactionFailsAlone(t *testing.T) {
 
 	var n tally
 	app := etcd.Client(t, func(c *clientv3.Config) { c.Username, c.Password = "app", "secret" })
-	l := newLocker(t, faulty(app, &faults{after: n.after}))
+	l := newBatching(t, faulty(app, &faults{after: n.after}))
 	done := make(chan struct{})
 	forbidden := async(t, func() (refused int) {
 		for {
@@ -160,7 +160,7 @@ func TestABatchFitsIntoWhatTheServerTakes(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.StartOwn(t, "--max-txn-ops=8")
 	var n tally
-	l := newLocker(t, faulty(etcd.Client(t), &faults{after: n.after}))
+	l := newBatching(t, faulty(etcd.Client(t), &faults{after: n.after}))
 	for _, err := range crowd(t, l, 64, 10) {
 		t.Error(err)
 	}
@@ -174,7 +174,7 @@ func TestALockLostByHandIsLostAloneInItsBatch(t *testing.T) {
 	s := etcdtest.Start(t)
 	prefix := s.Prefix(t)
 	var n tally
-	l := newLocker(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(prefix))
+	l := newBatching(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(prefix))
 	space := keyspace.MustNew[int]("crowd")
 	holds := make([]*locker.Hold, 64)
 	for i := range holds {
@@ -207,7 +207,7 @@ func TestReleasesThatWaitForABatchGiveUpInTime(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	var stuck atomic.Bool
-	l := newLocker(t, faulty(s.Client(t), &faults{before: func(ctx context.Context, c call) error {
+	l := newBatching(t, faulty(s.Client(t), &faults{before: func(ctx context.Context, c call) error {
 		if !stuck.Load() || c.kind != "batch" && c.kind != "delete" {
 			return nil
 		}

@@ -31,11 +31,17 @@ var made atomic.Int64
 // newLocker returns a Locker that is quiet and closed when the test ends.
 func newLocker(tb testing.TB, client *clientv3.Client, opts ...locker.Option) *locker.Locker {
 	tb.Helper()
-	first := []locker.Option{locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))}
 	if n := made.Add(1); *plain == "all" || *plain == "mixed" && n%2 == 0 {
-		first = append(first, locker.WithoutBatching(), locker.WithHandoff(0))
+		opts = append([]locker.Option{locker.WithoutBatching(), locker.WithHandoff(0)}, opts...)
 	}
-	l, err := locker.New(client, append(first, opts...)...)
+	return newBatching(tb, client, opts...)
+}
+
+// newBatching is newLocker for a Locker that is never plain.
+func newBatching(tb testing.TB, client *clientv3.Client, opts ...locker.Option) *locker.Locker {
+	tb.Helper()
+	quiet := locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	l, err := locker.New(client, append([]locker.Option{quiet}, opts...)...)
 	if err != nil {
 		tb.Fatal(err)
 	}
