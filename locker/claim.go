@@ -31,7 +31,9 @@ type claim struct {
 	rev   int64  // its create revision; 0 until known
 	sent  bool   // it may be in etcd
 	place place
-	heir  *claim // perhaps in etcd instead of c
+	heir  *claim           // perhaps in etcd instead of c
+	mod   int64            // the revision at which its record was last put; guarded by kept.pen if there is one
+	stale *mvccpb.KeyValue // what is to be removed before it joins the queue
 
 	waited bool // for others, in etcd
 

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -41,18 +43,20 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 		return false, err
 	}
 	// Half of the grace is to find out what became of it.
-	ctx := releasing(caller)
+	ctx := h.releasing(caller)
 	ctx.grace = grace / 2
 	defer ctx.stop()
-	still := &late{caller: caller, grace: grace / 2, release: ctx.release}
+	still := &late{caller: caller, grace: grace / 2, releases: ctx.releases}
 	defer still.stop()
 	if !h.end(ErrReleased) {
 		return false, h.ending()
 	}
-	p := h.part(cmps, ops)
+	p := h.part(ctx, cmps, ops)
+	defer p.unlock()
 	a, err := p.send(ctx, cmps, ops)
-	if p.next != nil && (refused(err) || err == nil && !a.succeeded && h.missing(a) == nil) {
+	if refused(err) && (p.stays || p.next != nil) || err == nil && !a.succeeded && p.heir != nil && h.missing(a) == nil {
 		// Perhaps for what is done for the next one.
+		p.unlock()
 		p = h.partForGood()
 		a, err = p.send(ctx, cmps, ops)
 	}
@@ -66,7 +70,7 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 		}
 		return false, nil
 	case err == nil:
-		return p.failed(ctx, still, ops, h.missing(a))
+		return p.failed(ctx, ops, h.missing(a))
 	case refused(err):
 		_ = h.each(func(m *Hold) error { return m.freeIfReleased(ctx) }) // err says more
 		return false, err
@@ -86,9 +90,12 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 // failed is for a transaction that etcd did not carry out, as it says, because
 // the entry of lost is gone or, if that is nil, one of cmps does not hold. It may
 // have been carried out all the same: when a layer below has sent it twice.
-func (p *parting) failed(ctx, still *late, ops []clientv3.Op, lost *Hold) (bool, error) {
+func (p *parting) failed(ctx *late, ops []clientv3.Op, lost *Hold) (bool, error) {
 	h := p.h
-	if done, _ := p.resolve(still, ops); done {
+	if lost != nil {
+		p.claim = lost.claim
+	}
+	if done, _ := p.resolve(ctx, ops); done {
 		p.settle(nil)
 		return true, nil
 	}
@@ -127,10 +134,11 @@ func (p *parting) send(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.
 	return p.h.claim.l.batch.commit(ctx, t)
 }
 
-// missing returns a hold whose entry was not there when its transaction failed.
+// missing returns a hold whose entry was not there when its transaction failed,
+// or was marked as evicted.
 func (h *Hold) missing(a answer) *Hold {
 	for i, m := range h.members() {
-		if kvs := a.kvs(i); len(kvs) == 0 || !m.claim.is(kvs[0]) {
+		if kvs := a.kvs(i); len(kvs) == 0 || !m.claim.is(kvs[0]) || marked(kvs[0]) {
 			return m
 		}
 	}
@@ -152,20 +160,23 @@ func (h *Hold) concern(cmps []clientv3.Cmp, ops []clientv3.Op) bool {
 // A parting is how the entries of a hold leave the queue with a transaction of
 // its owner, if they do.
 type parting struct {
-	h     *Hold
-	cmps  []clientv3.Cmp // that the lock is held
-	ops   []clientv3.Op  // what they do
-	stays bool           // the entry does not leave: the lock passes on in this process
-	next  *turn          // who gets the lock then, or may get heir's; perhaps nil
-	heir  *claim         // joins the queue where the entry leaves it, for next
+	h      *Hold
+	cmps   []clientv3.Cmp // that the lock is held
+	ops    []clientv3.Op  // what they do
+	stays  bool           // the entry does not leave, but is put again: the lock passes on in this process
+	unlock func()         // lets others put the record again
+	next   *turn          // who gets the lock then, or may get heir's; perhaps nil
+	heir   *claim         // joins the queue where the entry leaves it, for next
 
-	end     int64 // the revision at which the entry was gone; 0 until known
-	removed bool  // then, by resolve
+	claim   *claim           // whose entry tells when the lock was gone
+	end     int64            // the revision at which it was; 0 until known
+	last    *mvccpb.KeyValue // the entry then; nil if that is not known
+	removed bool             // by resolve
 }
 
 // partForGood is part without anybody to follow.
 func (h *Hold) partForGood() *parting {
-	p := &parting{h: h}
+	p := &parting{h: h, claim: h.claim, unlock: func() {}}
 	for _, m := range h.members() {
 		p.cmps = append(p.cmps, created(m.claim.name, m.claim.rev))
 		p.ops = append(p.ops, clientv3.OpDelete(m.claim.name))
@@ -173,17 +184,20 @@ func (h *Hold) partForGood() *parting {
 	return p
 }
 
-func (h *Hold) part(cmps []clientv3.Cmp, ops []clientv3.Op) *parting {
+func (h *Hold) part(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) *parting {
 	c, p := h.claim, h.partForGood()
 	if len(p.ops) > 1 {
 		return p
 	}
 	p.next = c.l.lanes.next(c)
 	switch {
-	case h.mayStay(p.next, cmps, ops):
-		p.stays, p.ops = true, nil
+	case h.mayStay(p.next, cmps, ops) && c.kept.lockSure(ctx):
+		p.stays, p.unlock = true, sync.OnceFunc(c.kept.unlock)
+		// Whether the record was put again will tell what became of the rest.
+		p.cmps = []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(c.name), "=", c.mod)}
+		p.ops = []clientv3.Op{c.rewrite(c.kept != nil)}
 		if p.next != nil {
-			p.ops = gets(p.next.want.reads)
+			p.ops = append(p.ops, gets(p.next.want.reads)...)
 		}
 	case p.next != nil && c.lease.waits.Err() == nil:
 		p.heir = c.heirFor(p.next)
@@ -193,14 +207,10 @@ func (h *Hold) part(cmps []clientv3.Cmp, ops []clientv3.Op) *parting {
 	return p
 }
 
-// mayStay reports whether the lock may pass on without a release in etcd. For
-// that, the value that the lock guards must tell later what became of the
-// transaction.
+// mayStay reports whether the lock may pass on without a release in etcd.
 func (h *Hold) mayStay(next *turn, cmps []clientv3.Cmp, ops []clientv3.Op) bool {
 	c := h.claim
-	put := slices.IndexFunc(ops, clientv3.Op.IsPut)
-	if h.read == nil || put < 0 || len(ops[put].ValueBytes()) == 0 || !h.read.had(ops[put].KeyBytes()) ||
-		!h.concern(cmps, ops) || !h.mayPass() || !c.passable() {
+	if h.read == nil || !h.concern(cmps, ops) || !h.mayPass() || !c.passable() {
 		return false
 	}
 	if next == nil {
@@ -217,8 +227,10 @@ func (p *parting) carriedOut(ctx *late, rev int64, answers []*pb.ResponseOp) {
 	h.mu.Unlock()
 	switch {
 	case p.stays:
+		c.mod = rev
+		p.unlock()
 		if p.next != nil {
-			c.read = readOf(rev, p.next.want.reads, answers)
+			c.read = readOf(rev, p.next.want.reads, answers[1:])
 		}
 		_ = h.free(ctx) // tried on in the background
 	case p.heir != nil:

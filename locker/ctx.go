@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -38,7 +39,7 @@ type late struct {
 	caller, other context.Context
 	grace         time.Duration
 	deadline      time.Time
-	release       bool // it is for a release, which may itself be what ends caller
+	releases      *Hold // whose end by this very call may be what ends caller; nil for other calls
 
 	once sync.Once
 	ctx  context.Context
@@ -63,7 +64,8 @@ func (l *late) made() context.Context {
 			forget := context.AfterFunc(b, soon)
 			context.AfterFunc(l.ctx, func() { forget() })
 			if deadline, ok := l.caller.Deadline(); ok {
-				time.AfterFunc(time.Until(deadline)+l.grace, end)
+				t := time.AfterFunc(time.Until(deadline)+l.grace, end)
+				context.AfterFunc(l.ctx, func() { t.Stop() })
 			}
 		})
 		stopOther := func() bool { return true }
@@ -86,7 +88,10 @@ type boundKey struct{}
 // bound returns what l outlives: caller, or what bounds the function of the hold
 // if it is the release of that which has ended caller.
 func (l *late) bound() context.Context {
-	if !l.release || context.Cause(l.caller) != ErrReleased {
+	if l.releases == nil || context.Cause(l.caller) != ErrReleased {
+		return l.caller
+	}
+	if of, ok := HoldFrom(l.caller); !ok || !slices.Contains(l.releases.members(), of) {
 		return l.caller
 	}
 	if b, ok := l.caller.Value(boundKey{}).(context.Context); ok {
@@ -137,10 +142,12 @@ func detached(ctx context.Context) *late {
 	return &late{caller: ctx, grace: grace, deadline: time.Now().Add(patience)}
 }
 
-// releasing is detached for a release that begins now.
-func releasing(ctx context.Context) *late {
+// releasing is detached for a release of h that begins now.
+func (h *Hold) releasing(ctx context.Context) *late {
 	l := detached(ctx)
-	l.release = ctx.Err() == nil
+	if ctx.Err() == nil {
+		l.releases = h
+	}
 	return l
 }
 

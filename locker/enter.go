@@ -26,6 +26,9 @@ func (c *claim) enter(ctx context.Context, try bool) (err error) {
 			c.sent = c.rev != 0
 			return nil
 		case errors.Is(err, errStale):
+			if err := c.clear(ctx); err != nil {
+				return err
+			}
 			continue
 		case errors.Is(err, rpctypes.ErrLeaseNotFound):
 			c.lease.lose(LeaseExpired)
@@ -40,18 +43,19 @@ func (c *claim) enter(ctx context.Context, try bool) (err error) {
 		case ferr != nil || own == nil || !c.wrote(own):
 			return err
 		case own.Version == 1:
-			c.rev = own.CreateRevision
+			c.rev, c.mod = own.CreateRevision, own.ModRevision
 			return c.look(ctx)
 		}
 		// It was put over what somebody had written by hand, and is as old as
 		// that; or it is marked as evicted.
-		if err = c.clear(ctx, own); !errors.Is(err, errStale) {
+		c.stale = own
+		if err := c.clear(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-// errStale says that the name was taken by an older claim, now removed.
+// errStale says that there is an entry under c's name which is not to be held.
 var errStale = errors.New("locker: stale queue entry")
 
 // put joins the queue. Together with others that are likely to do what they are
@@ -68,14 +72,14 @@ func (c *claim) put(ctx context.Context) error {
 	case err != nil:
 		return err
 	case a.hopeful:
-		return c.leads(ctx, a)
+		return c.leads(a)
 	case a.succeeded:
 		c.joined(a.rev, a.responses)
 		return nil
-	case len(a.kvs(0)) == 0:
-		return errStale
+	case len(a.kvs(0)) > 0:
+		c.stale = a.kvs(0)[0]
 	}
-	return c.clear(ctx, a.kvs(0)[0])
+	return errStale
 }
 
 // joining joins the queue, or reads what has c's name.
@@ -103,7 +107,7 @@ func (c *claim) join() []clientv3.Op {
 // joined notes that c came into the queue at rev, as the answers to join say.
 func (c *claim) joined(rev int64, answers []*pb.ResponseOp) {
 	ahead := answers[0].GetResponseRange()
-	c.rev, c.sent = rev, true
+	c.rev, c.mod, c.sent = rev, rev, true
 	c.read = readOf(rev, c.reads, answers[2:])
 	c.place = c.placeOf(rev, ahead.Kvs, ahead.Count > int64(len(ahead.Kvs)))
 	if !c.place.complete {
@@ -137,13 +141,14 @@ func (c *claim) entry(opts ...clientv3.OpOption) clientv3.Op {
 
 // leads notes that c came into an empty queue, as the answer to its entry and its
 // reads says.
-func (c *claim) leads(ctx context.Context, a answer) error {
+func (c *claim) leads(a answer) error {
 	if old := a.responses[0].GetResponsePut().PrevKv; old != nil {
 		// No entry: one that somebody wrote over, without its lease. What was
 		// put now is as old as that.
-		return c.clear(ctx, old)
+		c.stale = old
+		return errStale
 	}
-	c.rev, c.sent = a.rev, true
+	c.rev, c.mod, c.sent = a.rev, a.rev, true
 	c.place = place{rev: a.rev, complete: true}
 	c.read = readOf(a.rev, c.reads, a.responses[1:])
 	return nil
@@ -164,11 +169,12 @@ func (c *claim) putIfFree(ctx context.Context) error {
 		return err
 	}
 	if a.succeeded {
-		return c.leads(ctx, a)
+		return c.leads(a)
 	}
 	queue := a.responses[0].GetResponseRange()
 	if i := slices.IndexFunc(queue.Kvs, func(kv *mvccpb.KeyValue) bool { return string(kv.Key) == c.name }); i >= 0 {
-		return c.clear(ctx, queue.Kvs[i])
+		c.stale = queue.Kvs[i]
+		return errStale
 	}
 	if c.rec.Mode == shared && !slices.ContainsFunc(leased(slices.Clone(queue.Kvs)), alone) {
 		return c.put(ctx) // and see
@@ -177,13 +183,15 @@ func (c *claim) putIfFree(ctx context.Context) error {
 	return nil
 }
 
-// clear removes what an older claim of this process left under c's name: a
-// write that was given up and committed late.
-func (c *claim) clear(ctx context.Context, old *mvccpb.KeyValue) error {
-	if err := c.removeGhost(ctx, old); err != nil {
-		return err
+// clear removes what is under c's name: a write of an older claim that was given up
+// and committed late, or c's own over what somebody had written by hand.
+func (c *claim) clear(ctx context.Context) error {
+	old := c.stale
+	c.stale = nil
+	if old == nil { // it is gone
+		return nil
 	}
-	return errStale
+	return c.removeGhost(ctx, old)
 }
 
 // removeGhost deletes an entry of this Locker that no claim stands for any more.

@@ -1,6 +1,7 @@
 package locker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -22,18 +23,23 @@ func (l *Locker) takeFree(ctx context.Context, g *group, opts []AcquireOption, k
 	if err != nil || r.shared || !l.batch.takes(len(keys)+len(r.reads)) || slices.ContainsFunc(keys, occupied) {
 		return nil
 	}
+	var claims []*claim // that nothing else sees to
+	asked := make([]asking, len(keys))
+	for i, key := range keys {
+		asked[i] = l.ask(ctx, key, true, r)
+	}
+	left := asked // those that are not answered
+	defer func() {
+		for i := range left {
+			left[i].answered(nil, cmp.Or(err, errUnwanted)) // that if a callback panics
+		}
+		abandon(err, claims...)
+	}()
 	s, err := l.use(ctx, r.seconds)
 	if err != nil {
 		return &Error{Op: "acquire", Key: keys[0].String(), Err: err}
 	}
 	defer s.part()
-
-	asked := make([]asking, len(keys))
-	for i, key := range keys {
-		asked[i] = l.ask(ctx, key, true, r)
-	}
-	var claims []*claim // that nothing else sees to
-	defer func() { abandon(err, claims...) }()
 	for i := range asked {
 		a := &asked[i]
 		if !l.lanes.seize(a.key, a.who) {
@@ -51,20 +57,16 @@ func (l *Locker) takeFree(ctx context.Context, g *group, opts []AcquireOption, k
 		err = putAll(ctx, claims)
 	}
 	if err != nil {
-		for i := range asked {
-			asked[i].answered(nil, err)
-		}
 		if ctx.Err() != nil {
-			return &Error{Op: "acquire", Key: keys[0].String(), Err: ctxError(ctx)}
+			err = ctxError(ctx)
+			return &Error{Op: "acquire", Key: keys[0].String(), Err: err}
 		}
 		return nil
 	}
 	for i := range asked {
-		asked[i].answered(claims[i], nil)
-	}
-	for _, a := range asked {
-		c := claims[0]
-		claims = claims[1:]
+		a, c := &asked[i], claims[0]
+		left, claims = left[1:], claims[1:]
+		a.answered(c, nil)
 		var h *Hold
 		if h, err = l.begin(a.ctx, c, r, a.waited); err != nil {
 			return &Error{Op: "acquire", Key: a.key.String(), Err: err}
@@ -113,7 +115,7 @@ func putAll(ctx context.Context, claims []*claim) error {
 		if c == last {
 			mine = a.responses[i:]
 		}
-		err = errors.Join(err, c.leads(ctx, answer{true, false, a.rev, mine}))
+		err = errors.Join(err, c.leads(answer{true, false, a.rev, mine}))
 	}
 	for _, c := range claims {
 		if err == nil {

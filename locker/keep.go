@@ -31,8 +31,42 @@ type keeping struct {
 	blind  atomic.Int64 // since when nothing tells that the entry is there; 0: a watch does
 	ended  chan struct{}
 
-	written int64 // the revision of the record, when nobody else was in the queue
+	written int64         // a revision at which nobody else was in the queue
+	pen     chan struct{} // full while somebody puts the record again
+	unsure  atomic.Bool   // whether that was done
 	end     sync.Once
+}
+
+// lock lets nobody else put the record of a claim that is kept by k, if it is. It
+// fails when ctx is done.
+func (k *keeping) lock(ctx context.Context) bool {
+	if k == nil {
+		return true
+	}
+	select {
+	case k.pen <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// lockSure is lock, and fails too if it is not known what the record is.
+func (k *keeping) lockSure(ctx context.Context) bool {
+	if !k.lock(ctx) {
+		return false
+	}
+	if k != nil && k.unsure.Load() {
+		k.unlock()
+		return false
+	}
+	return true
+}
+
+func (k *keeping) unlock() {
+	if k != nil {
+		<-k.pen
+	}
 }
 
 // pass gives c away without a word to etcd: to the next goroutine in line, or
@@ -77,7 +111,7 @@ func (c *claim) retain(ctx context.Context, ended func()) bool {
 		l.kept.Add(-1)
 		return false
 	}
-	k := &keeping{c: c, ended: make(chan struct{}), written: c.rev}
+	k := &keeping{c: c, ended: make(chan struct{}), pen: make(chan struct{}, 1)}
 	if !k.say(ctx, true) || k.wanted.Load() {
 		l.kept.Add(-1)
 		return false
@@ -185,28 +219,38 @@ func (k *keeping) run() {
 // whether others wait, and reports whether etcd has answered.
 func (k *keeping) say(ctx context.Context, kept bool) bool {
 	c := k.c
-	r := c.rec
-	r.Kept = kept
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	if !k.lock(ctx) {
+		return false
+	}
+	defer k.unlock()
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
-		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(c.name), "=", k.written)}, // not Evict's mark
+		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(c.name), "=", c.mod)}, // not Evict's mark
 		then: []clientv3.Op{
-			clientv3.OpPut(c.name, r.encode(), clientv3.WithIgnoreLease()),
+			c.rewrite(kept),
 			clientv3.OpGet(c.dir, clientv3.WithPrefix(), clientv3.WithCountOnly()),
 		},
 	})
 	if err != nil {
+		k.unsure.Store(!refused(err))
 		return false
 	}
 	if a.succeeded {
-		k.written = a.rev
+		c.mod, k.written = a.rev, a.rev
 	}
 	if !a.succeeded || a.responses[1].GetResponseRange().Count > 1 {
 		k.wanted.Store(true)
 	}
 	return true
+}
+
+// rewrite puts c's record again, which says whether the lock is perhaps only kept.
+func (c *claim) rewrite(kept bool) clientv3.Op {
+	r := c.rec
+	r.Kept = kept
+	return clientv3.OpPut(c.name, r.encode(), clientv3.WithIgnoreLease())
 }
 
 // recall gives the claim up unless somebody here holds its lock.

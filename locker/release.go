@@ -26,7 +26,7 @@ func (h *Hold) Release(ctx context.Context) error {
 }
 
 func (h *Hold) release(ctx context.Context) error {
-	wait := releasing(ctx)
+	wait := h.releasing(ctx)
 	defer wait.stop()
 	if h.end(ErrReleased) {
 		return h.each(func(m *Hold) error { return m.freeIfReleased(wait) })
@@ -107,6 +107,10 @@ func (h *Hold) vacate(ctx *late) error {
 		}
 		h.mu.Unlock()
 		h.ended()
+		if c.heir != nil { // perhaps it is there
+			c.settle(lost, h.settle)
+			return lost
+		}
 		c.done()
 		h.settle()
 		return lost

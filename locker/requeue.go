@@ -31,7 +31,7 @@ func (c *claim) requeue(ctx context.Context, ended func()) (bool, error) {
 		heir.joined(a.rev, a.responses[1:])
 	case err == nil && len(a.kvs(0)) > 0 && heir.wrote(a.kvs(0)[0]):
 		// Some layer below has sent the transaction twice.
-		heir.rev, heir.sent = a.kvs(0)[0].CreateRevision, true
+		heir.rev, heir.mod, heir.sent = a.kvs(0)[0].CreateRevision, a.kvs(0)[0].ModRevision, true
 	default:
 		return false, nil
 	}

@@ -18,9 +18,8 @@ var errUntold = errors.New("locker: etcd does not tell")
 // It first removes the hold's entry, if it is still there: after that it cannot
 // be carried out any more.
 func (p *parting) resolve(ctx context.Context, ops []clientv3.Op) (done, known bool) {
-	c := p.h.claim
-	c.heir = p.heir
-	ctx, stop := either(ctx, c.lease.ctx)
+	p.h.claim.heir = p.heir
+	ctx, stop := either(ctx, p.claim.lease.ctx)
 	defer stop()
 	for wait := retryPause; ctx.Err() == nil; wait = pause(ctx, wait) {
 		try, cancel := context.WithTimeout(ctx, patience)
@@ -39,42 +38,33 @@ func (p *parting) resolve(ctx context.Context, ops []clientv3.Op) (done, known b
 	return false, false
 }
 
-// outcome reports what the keys say that the transaction was to change, as they
-// were when the entry went.
+// outcome reports what etcd tells: the last record if the entry was to stay, and
+// else the keys that the transaction was to change, as they were when the entry
+// went.
 func (p *parting) outcome(ctx context.Context, ops []clientv3.Op) (bool, error) {
-	c := p.h.claim
 	if p.end == 0 {
-		a, err := c.l.batch.commit(ctx, removal(c.key, c.name, c.rev))
-		if err != nil {
+		if err := p.ending(ctx); err != nil {
 			return false, err
 		}
-		p.end, p.removed = a.rev, a.succeeded
-		if !a.succeeded {
-			p.end = 0
-			ev, _, err := c.deletion(ctx, c.rev+1)
-			if err != nil {
-				return false, err
-			}
-			p.end = ev.Kv.ModRevision
-		}
 	}
-	if p.removed && !p.stays {
+	switch {
+	case p.stays:
+		return p.rewritten(ctx)
+	case p.removed:
 		return false, nil
 	}
 	for _, op := range ops {
 		single := len(op.RangeBytes()) == 0
 		switch {
-		case single && op.IsPut() && p.stays:
-			return p.among(ctx, op)
 		case single && op.IsPut():
-			kv, err := p.at(ctx, op, p.end)
-			return kv != nil && kv.ModRevision == p.end && bytes.Equal(kv.Value, op.ValueBytes()), err
-		case single && op.IsDelete() && !p.stays:
-			kv, err := p.at(ctx, op, p.end)
+			kv, err := p.at(ctx, op.KeyBytes(), p.end)
+			return kv != nil && kv.ModRevision == p.end && says(kv, op), err
+		case single && op.IsDelete():
+			kv, err := p.at(ctx, op.KeyBytes(), p.end)
 			if err != nil || kv != nil {
 				return false, err
 			}
-			if before, err := p.at(ctx, op, p.end-1); err != nil || before != nil {
+			if before, err := p.at(ctx, op.KeyBytes(), p.end-1); err != nil || before != nil {
 				return err == nil, err
 			}
 		}
@@ -82,28 +72,55 @@ func (p *parting) outcome(ctx context.Context, ops []clientv3.Op) (bool, error) 
 	return false, errUntold
 }
 
-// among reports whether a put is among the versions of its key since the hold
-// read it: a stranger may have written after it.
-func (p *parting) among(ctx context.Context, put clientv3.Op) (bool, error) {
-	for rev := p.end; ; {
-		kv, err := p.at(ctx, put, rev)
+// ending removes the entry, or finds out when it went.
+func (p *parting) ending(ctx context.Context) error {
+	c := p.claim
+	t := removal(c.key, c.name, c.rev)
+	t.then[0] = clientv3.OpDelete(c.name, clientv3.WithPrevKV())
+	a, err := c.l.batch.commit(ctx, t)
+	if err != nil {
+		return err
+	}
+	if a.succeeded {
+		p.end, p.removed, p.last = a.rev, true, a.responses[0].GetResponseDeleteRange().PrevKvs[0]
+		return nil
+	}
+	ev, _, err := c.deletion(ctx, c.rev+1)
+	if err != nil {
+		return err
+	}
+	p.end, p.last = ev.Kv.ModRevision, ev.PrevKv
+	return nil
+}
+
+// rewritten reports whether the record was put again by the transaction.
+func (p *parting) rewritten(ctx context.Context) (bool, error) {
+	for kv := p.last; ; {
 		switch {
-		case err != nil:
-			return false, err
-		case kv == nil: // a stranger deleted it: the hold has read it
+		case kv == nil:
 			return false, errUntold
-		case kv.ModRevision <= p.h.read.rev:
+		case kv.ModRevision <= p.claim.mod:
 			return false, nil
-		case bytes.Equal(kv.Value, put.ValueBytes()):
+		case p.claim.wrote(kv) && !marked(kv):
 			return true, nil
 		}
-		rev = kv.ModRevision - 1
+		// That was Evict, or somebody by hand; what was it before?
+		var err error
+		if kv, err = p.at(ctx, kv.Key, kv.ModRevision-1); err != nil {
+			return false, err
+		}
 	}
 }
 
-// at returns what the key of op was, nil if it was not there.
-func (p *parting) at(ctx context.Context, op clientv3.Op, rev int64) (*mvccpb.KeyValue, error) {
-	resp, err := p.h.claim.l.kv.Get(ctx, string(op.KeyBytes()), clientv3.WithRev(rev))
+// says reports whether kv has the value that a put gives it, as far as that is
+// known: it may leave the value as it is.
+func says(kv *mvccpb.KeyValue, put clientv3.Op) bool {
+	return len(put.ValueBytes()) == 0 || bytes.Equal(kv.Value, put.ValueBytes())
+}
+
+// at returns what a key was, nil if it was not there.
+func (p *parting) at(ctx context.Context, key []byte, rev int64) (*mvccpb.KeyValue, error) {
+	resp, err := p.claim.l.kv.Get(ctx, string(key), clientv3.WithRev(rev))
 	if err != nil || len(resp.Kvs) == 0 {
 		return nil, err
 	}
@@ -119,10 +136,10 @@ func (p *parting) appearance(ctx context.Context, ops []clientv3.Op) (bool, erro
 		base = h.read.rev
 	}
 	i := slices.IndexFunc(ops, clientv3.Op.IsPut)
-	if i < 0 {
+	if i < 0 || p.stays {
 		return false, errUntold
 	}
-	kv, err := p.at(ctx, ops[i], 0)
+	kv, err := p.at(ctx, ops[i].KeyBytes(), 0)
 	switch {
 	case err != nil:
 		return false, err
@@ -130,7 +147,7 @@ func (p *parting) appearance(ctx context.Context, ops []clientv3.Op) (bool, erro
 		return false, errUntold
 	case kv.ModRevision <= base:
 		return false, nil
-	case bytes.Equal(kv.Value, ops[i].ValueBytes()) && (kv.ModRevision == p.end && !p.removed || kv.ModRevision < p.end && p.removed):
+	case kv.ModRevision == p.end && says(kv, ops[i]):
 		return true, nil
 	}
 	return false, errUntold

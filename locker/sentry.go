@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -301,9 +302,11 @@ func (c *claim) deletion(ctx context.Context, from int64) (ev *clientv3.Event, c
 
 // evicted reports whether it was Evict that deleted a key: the last value says.
 func evicted(ev *clientv3.Event) bool {
-	if ev.PrevKv == nil {
-		return false
-	}
-	r, ok := parseRecord(ev.PrevKv.Value)
+	return ev.PrevKv != nil && marked(ev.PrevKv)
+}
+
+// marked reports whether the record says that Evict takes the lock away.
+func marked(kv *mvccpb.KeyValue) bool {
+	r, ok := parseRecord(kv.Value)
 	return ok && r.Evicted
 }
