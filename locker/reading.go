@@ -46,12 +46,6 @@ type read struct {
 	kvs   []*mvccpb.KeyValue // nil where there is no such key
 }
 
-// had reports whether there was such a key, and r tells.
-func (r *read) had(name []byte) bool {
-	i := slices.Index(r.names, string(name))
-	return i >= 0 && r.kvs[i] != nil
-}
-
 func gets(names []string) []clientv3.Op {
 	ops := make([]clientv3.Op, len(names))
 	for i, name := range names {
