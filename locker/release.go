@@ -33,6 +33,7 @@ func (h *Hold) release(ctx context.Context) error {
 	}
 	return h.each(func(m *Hold) error {
 		if cause := m.ending(); !errors.Is(cause, ErrReleased) {
+			m.ended() // who ended it may have others to see to first
 			return cause
 		}
 		select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,6 +16,7 @@ import (
 	"github.com/phpgao/elock/internal/etcdsim"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
+	"github.com/phpgao/elock/locker/lockertest"
 )
 
 // losingOne is a plan that loses the next transaction, or its answer.
@@ -249,4 +251,42 @@ func TestHooksHearOfEveryLockOfAnAcquireOfSeveral(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A dawdler is a hook whose first HoldEnd waits for free.
+type dawdler struct {
+	locker.NopHook
+	free  chan struct{}
+	first atomic.Bool
+	ended sync.Map // by key
+}
+
+func (h *dawdler) HoldEnd(_ context.Context, d locker.HoldEndData) {
+	h.ended.Store(d.Key, true)
+	if h.first.CompareAndSwap(false, true) {
+		<-h.free
+	}
+}
+
+func TestTheEndOfALostHoldIsToldBeforeItsRunReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &dawdler{free: make(chan struct{})}
+		l := lockertest.New(t, locker.WithHook(h))
+		var runs sync.WaitGroup
+		for _, k := range []keyspace.Key{key, neighbour} {
+			runs.Go(func() {
+				wantErr(t, l.RunInLock(t.Context(), k, func(ctx context.Context, _ *locker.Hold) error {
+					<-ctx.Done()
+					return nil
+				}), locker.ErrLost)
+				if _, told := h.ended.Load(k); !told {
+					t.Errorf("%v: not told yet", k)
+				}
+			})
+		}
+		synctest.Wait()
+		lockertest.Expire(l)
+		runs.Wait()
+		close(h.free)
+	})
 }
