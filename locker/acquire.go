@@ -3,7 +3,6 @@ package locker
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/phpgao/elock/keyspace"
@@ -222,23 +221,23 @@ func abandon(err error, claims ...*claim) {
 	if len(claims) == 0 {
 		return
 	}
-	var all sync.WaitGroup
-	all.Add(len(claims))
+	settled := make(chan struct{}, len(claims))
 	for _, c := range claims {
 		if c.sent {
-			c.settle(err, all.Done)
+			c.settle(err, func() { settled <- struct{}{} })
 		} else {
 			c.done()
-			all.Done()
+			settled <- struct{}{}
 		}
 	}
-	settled := make(chan struct{})
-	go func() { all.Wait(); close(settled) }()
 	wait := time.NewTimer(grace / 2)
 	defer wait.Stop()
-	select {
-	case <-settled:
-	case <-wait.C:
+	for range claims {
+		select {
+		case <-settled:
+		case <-wait.C:
+			return
+		}
 	}
 }
 
