@@ -43,7 +43,7 @@ type Hook interface {
 // AcquireStartData describes an acquire that begins.
 type AcquireStartData struct {
 	Key keyspace.Key
-	Try bool // it fails where another would wait
+	Try bool // it fails where another would wait; AcquireAll begins with one for each key
 	TTL time.Duration
 
 	Shared bool
