@@ -25,7 +25,11 @@ type batcher struct {
 	era     int          // those of an earlier one took too long, and count no more
 	queue   []*passenger // in the order in which they came
 	limit   int          // how many operations etcd takes at once
-	timer   *time.Timer  // runs while there is a queue; ends its wait
+	since   time.Time    // when the queue's wait began
+	timer   *time.Timer  // ends it
+	timed   bool         // timer runs
+
+	spare sync.Pool // of passengers
 
 	unlikely atomic.Int64 // when a batch failed that was likely to hold, by the monotonic clock; 0: never
 }
@@ -59,7 +63,7 @@ func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
 		defer b.land(era)
 		return b.send(ctx, t)
 	}
-	p := &passenger{txn: t.formed(true), news: make(chan bool, 2)}
+	p := b.passenger(t)
 	if max(len(p.cmps), len(p.then), len(p.els)) > maxNested {
 		return b.send(ctx, t)
 	}
@@ -70,10 +74,10 @@ func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
 	ended, other := signs(ctx)
 	for {
 		select {
-		case answered := <-p.news:
-			if answered {
-				return p.answer, p.err
-			}
+		case <-p.answered:
+			a, err := p.answer, p.err
+			b.spare.Put(p)
+			return a, err
 		case <-ended:
 		case <-other:
 		}
@@ -82,6 +86,15 @@ func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
 		}
 		ended, other = ctx.Done(), nil
 	}
+}
+
+func (b *batcher) passenger(t txn) *passenger {
+	p, ok := b.spare.Get().(*passenger)
+	if !ok {
+		p = &passenger{answered: make(chan struct{}, 1)}
+	}
+	*p = passenger{txn: t.formed(true), answered: p.answered}
+	return p
 }
 
 // depart begins a flight of one, whose era it returns, if another may be on its
@@ -126,18 +139,28 @@ func (b *batcher) land(era int) {
 
 // gather bounds how long the queue waits from now on. The caller holds mu.
 func (b *batcher) gather() {
-	if b.timer == nil {
+	b.since = time.Now()
+	switch {
+	case b.timer == nil:
 		b.timer = time.AfterFunc(maxGather, b.takeOff)
-	} else {
+	case !b.timed: // one that runs is left alone: to set it anew for each batch costs more
 		b.timer.Reset(maxGather)
 	}
+	b.timed = true
 }
 
 // takeOff lets the queue wait no longer for those on their way.
 func (b *batcher) takeOff() {
 	var f *flight
 	b.mu.Lock()
-	if len(b.queue) > 0 {
+	left := maxGather - time.Since(b.since)
+	switch {
+	case len(b.queue) == 0:
+		b.timed = false
+	case left > 0:
+		b.timer.Reset(left)
+	default:
+		b.timed = false
 		b.era++
 		b.flights = 1
 		f = b.board()

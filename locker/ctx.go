@@ -31,14 +31,14 @@ func either(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// A late is a context with the values of caller that outlives it, and other if
-// there is one, by grace, and ends at deadline if there is one. It is made when
-// it is first asked for: a transaction that goes with others is answered
-// without, unless caller or other ends meanwhile or etcd is slow.
+// A late is a context with the values of caller that outlives it by grace. There
+// may be another context that it outlives as well, or a limit that ends it, but
+// not both. It is made when it is first asked for: a transaction that goes with
+// others is answered without, unless one of these contexts ends meanwhile.
 type late struct {
 	caller, other context.Context
 	grace         time.Duration
-	deadline      time.Time
+	limit         context.Context
 	releases      *Hold // whose end by this very call may be what ends caller; nil for other calls
 
 	once sync.Once
@@ -48,12 +48,8 @@ type late struct {
 
 func (l *late) made() context.Context {
 	l.once.Do(func() {
-		ctx, end := context.WithoutCancel(l.caller), func() {}
-		if l.deadline.IsZero() {
-			l.ctx, end = context.WithCancel(ctx)
-		} else {
-			l.ctx, end = context.WithDeadline(ctx, l.deadline)
-		}
+		ctx, end := context.WithCancel(context.WithoutCancel(l.caller))
+		l.ctx = ctx
 		soon := func() { time.AfterFunc(l.grace, end) }
 		stop := context.AfterFunc(l.caller, func() {
 			b := l.bound()
@@ -68,11 +64,15 @@ func (l *late) made() context.Context {
 				context.AfterFunc(l.ctx, func() { t.Stop() })
 			}
 		})
-		stopOther := func() bool { return true }
+		none := func() bool { return true }
+		stopOther, stopLimit := none, none
 		if l.other != nil {
 			stopOther = context.AfterFunc(l.other, soon)
 		}
-		l.end = func() { stop(); stopOther(); end() }
+		if l.limit != nil {
+			stopLimit = context.AfterFunc(l.limit, end)
+		}
+		l.end = func() { stop(); stopOther(); stopLimit(); end() }
 	})
 	return l.ctx
 }
@@ -123,8 +123,7 @@ func (l *late) Done() <-chan struct{}       { return l.made().Done() }
 func (l *late) Err() error                  { return l.made().Err() }
 func (l *late) Value(key any) any           { return l.made().Value(key) }
 
-// signs returns channels of which one is closed before ctx ends, unless its
-// deadline ends it.
+// signs returns channels of which one is closed before ctx ends.
 func signs(ctx context.Context) (ended, other <-chan struct{}) {
 	l, ok := ctx.(*late)
 	switch {
@@ -132,19 +131,40 @@ func signs(ctx context.Context) (ended, other <-chan struct{}) {
 		return ctx.Done(), nil
 	case l.other != nil:
 		other = l.other.Done()
+	case l.limit != nil:
+		other = l.limit.Done()
 	}
 	return l.caller.Done(), other
 }
 
 // detached returns a context with the values of ctx that outlives it by grace,
 // and ends after patience.
-func detached(ctx context.Context) *late {
-	return &late{caller: ctx, grace: grace, deadline: time.Now().Add(patience)}
+func (l *Locker) detached(ctx context.Context) *late {
+	return &late{caller: ctx, grace: grace, limit: l.limit()}
+}
+
+// A limit is a context that ends patience after it began.
+type limit struct {
+	ctx   context.Context
+	began time.Time
+}
+
+// limit returns a context that ends after patience, or up to a second earlier:
+// it is shared by those who ask for it within a second. A timer for each of
+// them would wake another thread each time.
+func (l *Locker) limit() context.Context {
+	if m := l.limited.Load(); m != nil && time.Since(m.began) < maxWake {
+		return m.ctx
+	}
+	ctx, end := context.WithCancel(context.Background())
+	time.AfterFunc(patience, end)
+	l.limited.Store(&limit{ctx, time.Now()})
+	return ctx
 }
 
 // releasing is detached for a release of h that begins now.
 func (h *Hold) releasing(ctx context.Context) *late {
-	l := detached(ctx)
+	l := h.claim.l.detached(ctx)
 	if ctx.Err() == nil {
 		l.releases = h
 	}

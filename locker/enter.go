@@ -66,30 +66,22 @@ func (c *claim) put(ctx context.Context) error {
 		if flat && hope {
 			return c.hoping()
 		}
-		return c.joining()
+		// A late write of an older claim does nothing then.
+		return txn{key: c.key, cmps: []clientv3.Cmp{created(c.name, 0)}, then: c.join(), likely: true}
 	}})
 	switch {
 	case err != nil:
 		return err
 	case a.hopeful:
 		return c.leads(a)
-	case a.succeeded:
-		c.joined(a.rev, a.responses)
-		return nil
-	case len(a.kvs(0)) > 0:
-		c.stale = a.kvs(0)[0]
+	case !a.succeeded:
+		if c.stale, err = c.own(ctx); err != nil {
+			return err
+		}
+		return errStale
 	}
-	return errStale
-}
-
-// joining joins the queue, or reads what has c's name.
-func (c *claim) joining() txn {
-	return txn{
-		key:  c.key,
-		cmps: []clientv3.Cmp{created(c.name, 0)},
-		then: c.join(),
-		els:  []clientv3.Op{clientv3.OpGet(c.name)}, likely: true,
-	}
+	c.joined(a.rev, a.responses)
+	return nil
 }
 
 // getNearby is to get its key and end: that costs less than a new operation.
@@ -101,7 +93,7 @@ func (c *claim) join() []clientv3.Op {
 	ahead := getNearby
 	ahead.WithKeyBytes([]byte(c.dir))
 	ahead.WithRangeBytes(c.dirEnd())
-	return append([]clientv3.Op{ahead, c.entry()}, gets(c.reads)...)
+	return append([]clientv3.Op{ahead, c.entry(c.lease.putNew)}, gets(c.reads)...)
 }
 
 // joined notes that c came into the queue at rev, as the answers to join say.
@@ -115,16 +107,19 @@ func (c *claim) joined(rev int64, answers []*pb.ResponseOp) {
 	}
 }
 
-// hoping joins the queue if that is empty.
+// hoping joins the queue if nothing is there.
 func (c *claim) hoping() txn {
+	empty := clientv3.CreateRevision(c.dir) // of all that is there, equal to 0
+	empty.GetCompare().RangeEnd = c.dirEnd()
 	return txn{
 		key:  c.key,
-		cmps: []clientv3.Cmp{c.unclaimed()},
-		then: append([]clientv3.Op{c.entry(clientv3.WithPrevKV())}, gets(c.reads)...), likely: true, hopeful: true,
+		cmps: []clientv3.Cmp{empty},
+		then: append([]clientv3.Op{c.entry(c.lease.putNew)}, gets(c.reads)...), likely: true, hopeful: true,
 	}
 }
 
-// unclaimed holds while nobody has an entry in the queue.
+// unclaimed holds while nobody has an entry in the queue. A key without a lease,
+// which somebody has left there, is none; it may have c's name.
 func (c *claim) unclaimed() clientv3.Cmp {
 	cmp := clientv3.LeaseValue(c.dir)
 	// What clientv3.Compare does to a copy, made by reflection.
@@ -135,16 +130,17 @@ func (c *claim) unclaimed() clientv3.Cmp {
 }
 
 // entry puts c's entry.
-func (c *claim) entry(opts ...clientv3.OpOption) clientv3.Op {
-	return clientv3.OpPut(c.name, c.rec.encode(), append(opts, clientv3.WithLease(c.lease.id))...)
+func (c *claim) entry(put clientv3.Op) clientv3.Op {
+	put.WithKeyBytes([]byte(c.name))
+	put.WithValueBytes(c.rec.encode())
+	return put
 }
 
 // leads notes that c came into an empty queue, as the answer to its entry and its
 // reads says.
 func (c *claim) leads(a answer) error {
 	if old := a.responses[0].GetResponsePut().PrevKv; old != nil {
-		// No entry: one that somebody wrote over, without its lease. What was
-		// put now is as old as that.
+		// Nobody's: it is without a lease. What was put over it is as old as that.
 		c.stale = old
 		return errStale
 	}
@@ -162,7 +158,7 @@ func (c *claim) putIfFree(ctx context.Context) error {
 	a, err := c.l.batch.commit(ctx, txn{
 		key:  c.key,
 		cmps: []clientv3.Cmp{c.unclaimed()},
-		then: append([]clientv3.Op{c.entry(clientv3.WithPrevKV())}, gets(c.reads)...),
+		then: append([]clientv3.Op{c.entry(c.lease.put)}, gets(c.reads)...),
 		els:  []clientv3.Op{clientv3.OpGet(c.dir, holders...)},
 	})
 	if err != nil {

@@ -3,8 +3,8 @@ package locker
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -17,7 +17,7 @@ type passenger struct {
 	txn
 	flight *flight // nil while it is in the queue
 
-	news chan bool // gets true when it is answered, and perhaps false before that, when it takes long
+	answered chan struct{} // gets a value then
 	answer
 	err error
 }
@@ -28,8 +28,7 @@ type flight struct {
 	cancel context.CancelFunc
 	era    int
 	all    []*passenger
-	left   int         // of all, those that wait for the answer; guarded by batcher.mu
-	slow   *time.Timer // tells all that it takes long
+	left   int // of all, those that wait for the answer; guarded by batcher.mu
 }
 
 // board takes from the queue, in its order, what may go together: one
@@ -58,11 +57,6 @@ func (b *batcher) board() *flight {
 		return true
 	})
 	f.left = len(f.all)
-	f.slow = time.AfterFunc(maxWake, func() {
-		for _, p := range f.all {
-			p.news <- false
-		}
-	})
 	if len(b.queue) > 0 {
 		b.gather()
 	}
@@ -75,8 +69,8 @@ func (b *batcher) start(f *flight) {
 	}
 	fly := func() {
 		b.fly(f.ctx, f.all, true)
-		f.slow.Stop()
 		f.cancel()
+		runtime.Gosched() // who was answered may come along
 		b.land(f.era)
 	}
 	if !b.l.spawn(fly) {
@@ -92,7 +86,7 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 	if len(all) == 1 {
 		p := all[0]
 		p.answer, p.err = b.send(ctx, p.txn)
-		p.news <- true
+		p.answered <- struct{}{}
 		return
 	}
 	n := 0
@@ -135,7 +129,7 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 			p.answer = answer{t.Succeeded, false, resp.Header.Revision, t.Responses}
 			i++
 		}
-		p.news <- true
+		p.answered <- struct{}{}
 	}
 }
 

@@ -86,7 +86,7 @@ func putAll(ctx context.Context, claims []*claim) error {
 		c.sent = true
 		t.others = append(t.others, c.key)
 		t.cmps = append(t.cmps, c.unclaimed())
-		t.then = append(t.then, c.entry(clientv3.WithPrevKV()))
+		t.then = append(t.then, c.entry(c.lease.put))
 		t.els = append(t.els, clientv3.OpGet(c.name))
 	}
 	t.then = append(t.then, gets(last.reads)...)

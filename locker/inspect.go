@@ -82,7 +82,7 @@ func (l *Locker) evictOne(ctx context.Context, key keyspace.Key, holder *mvccpb.
 		r.Evicted = true
 		resp, err := l.kv.Txn(ctx).
 			If(clientv3.Compare(clientv3.CreateRevision(name), "=", holder.CreateRevision)).
-			Then(clientv3.OpPut(name, r.encode(), clientv3.WithIgnoreLease())).
+			Then(clientv3.OpPut(name, string(r.encode()), clientv3.WithIgnoreLease())).
 			Commit()
 		if err != nil {
 			return false, etcdError(ctx, err)

@@ -250,7 +250,7 @@ func (k *keeping) say(ctx context.Context, kept bool) bool {
 func (c *claim) rewrite(kept bool) clientv3.Op {
 	r := c.rec
 	r.Kept = kept
-	return clientv3.OpPut(c.name, r.encode(), clientv3.WithIgnoreLease())
+	return clientv3.OpPut(c.name, string(r.encode()), clientv3.WithIgnoreLease())
 }
 
 // recall gives the claim up unless somebody here holds its lock.

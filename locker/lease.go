@@ -32,8 +32,9 @@ type lease struct {
 	endLease, endWaits context.CancelCauseFunc
 
 	// set before ready is closed
-	id  clientv3.LeaseID
-	ttl time.Duration // as granted
+	id          clientv3.LeaseID
+	ttl         time.Duration // as granted
+	put, putNew clientv3.Op   // to get key and value; put also returns what it replaces
 
 	deadline atomic.Pointer[instant]
 	lost     atomic.Int32 // the Reason; 0 while it lives
@@ -119,6 +120,8 @@ func (s *lease) grant() error {
 		return err
 	}
 	s.id, s.ttl = resp.ID, fromSeconds(resp.TTL)
+	s.putNew = clientv3.OpPut("", "", clientv3.WithLease(s.id))
+	s.put = clientv3.OpPut("", "", clientv3.WithLease(s.id), clientv3.WithPrevKV())
 	d := sent.add(s.ttl - s.ttl/margin)
 	s.deadline.Store(&d)
 	if resp.TTL != s.seconds {

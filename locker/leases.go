@@ -90,7 +90,7 @@ func (l *Locker) retire(s *lease) bool {
 	}
 	l.drop(s)
 	s.stop(nil)
-	ctx := detached(l.ctx)
+	ctx := l.detached(l.ctx)
 	defer ctx.stop()
 	if err := l.revokeLease(ctx, s.id); err != nil {
 		l.stray(s)

@@ -45,6 +45,8 @@ type Locker struct {
 	kept   atomic.Int64 // locks that nobody holds
 	awake  atomic.Bool  // the sentry is
 
+	limited atomic.Pointer[limit] // the last
+
 	mu     sync.Mutex  // never held over a callback, a hook or a call to etcd
 	closed atomic.Bool // set under mu
 	strays []*lease    // given up, but perhaps alive in etcd

@@ -35,7 +35,7 @@ func (l *Locker) expire(h *Hold) {
 	l.log.Warn("elock: lock held too long, releasing it", "key", key.String(), "owner", l.owner, "held", held, "limit", h.maxHeld)
 	t := l.hooks.timeoutStart(h.caller, TimeoutStartData{Key: key, Token: h.token, Held: held, Limit: h.maxHeld, Shared: h.Shared()})
 	caller, cancel := either(context.WithoutCancel(t.last(h.caller)), l.ctx)
-	ctx := detached(caller)
+	ctx := l.detached(caller)
 	err := h.free(ctx)
 	ctx.stop()
 	cancel()

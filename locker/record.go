@@ -42,15 +42,15 @@ const (
 	shared        = "shared"
 )
 
-func (r record) encode() string {
+func (r record) encode() []byte {
 	if data, ok := r.appendPlain(make([]byte, 0, 160)); ok {
-		return string(data)
+		return data
 	}
 	data, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // strings and numbers only
 	}
-	return string(data)
+	return data
 }
 
 // appendPlain appends what json.Marshal makes of the usual record, for a

@@ -36,7 +36,7 @@ func TestRecordsAreWrittenAsJSONWritesThem(t *testing.T) {
 		if err != nil {
 			t.Skip(err)
 		}
-		if got := r.encode(); got != string(want) {
+		if got := string(r.encode()); got != string(want) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	})

@@ -222,7 +222,7 @@ func (l *Locker) gone(ctx context.Context, holds []*Hold, why func(*claim) Reaso
 
 // removeOnce deletes what somebody made of c's key, if etcd can be reached.
 func (c *claim) removeOnce() {
-	ctx := detached(c.l.ctx)
+	ctx := c.l.detached(c.l.ctx)
 	defer ctx.stop()
 	_, _ = c.remove(ctx)
 }

@@ -36,6 +36,8 @@ var mistakes = []mistake{
 	{"lock handed on under its fence", "release.go", "return !h.fenced && ", "return "},
 	{"end of a hook missed", "hold.go", "if !told {", "if !told && d.Cause == ErrReleased {"},
 	{"try without a look at the queue", "enter.go", "of.RangeEnd = c.dirEnd()", "_ = c.dirEnd"},
+	{"late write put over a younger entry", "enter.go", "cmps: []clientv3.Cmp{created(c.name, 0)}, ", ""},
+	{"hope without a look at the queue", "enter.go", "empty.GetCompare().RangeEnd = c.dirEnd()", "_ = c.dirEnd"},
 	{"several acquired although one is not free", "free.go", "t.cmps = append(t.cmps, c.unclaimed())", ""},
 	{"shared hold beside one that is alone", "claim.go", "return !alone(kv) })", "return true })"},
 	{"shared entry removed while others hold", "shared.go", "if s.readers--; s.readers > 0 {", "if s.readers--; s.readers < 0 {"},
