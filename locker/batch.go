@@ -116,12 +116,17 @@ func (b *batcher) depart(p *passenger) (era int, ok bool) {
 
 // send sends t alone.
 func (b *batcher) send(ctx context.Context, t txn) (answer, error) {
-	t = t.formed(false)
+	t = t.formed(true)
 	resp, err := b.l.kv.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.els...).Commit()
+	if err == nil && t.hopeful && !resp.Succeeded {
+		b.unlikely.Store(sinceStart())
+		t = t.formed(false)
+		resp, err = b.l.kv.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.els...).Commit()
+	}
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{resp.Succeeded, false, resp.Header.Revision, resp.Responses}, nil
+	return answer{resp.Succeeded, t.hopeful, resp.Header.Revision, resp.Responses}, nil
 }
 
 // land ends a flight, and begins the next with those who gathered meanwhile.
