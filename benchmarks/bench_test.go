@@ -48,6 +48,22 @@ func BenchmarkPair(b *testing.B) {
 	})
 }
 
+// A lock and unlock, and a hand-over to a process that waits, in turns with what etcd itself takes for it.
+func BenchmarkTurns(b *testing.B) {
+	s := work.Alone(b)
+	b.Run("work=pair", func(b *testing.B) {
+		each(b, []work.Impl{elock, unbatched, classic, mutex, txnTxn}, func(b *testing.B, impl work.Impl) {
+			work.PairInTurns(b, s, impl, putDelete)
+		})
+	})
+	b.Run("work=handover", func(b *testing.B) {
+		const clients = 2
+		each(b, []work.Impl{elock, mutex, sessionPerLock}, func(b *testing.B, impl work.Impl) {
+			work.HandoverInTurns(b, s, impl, work.WriteAndNotice("write+notice", clients), clients)
+		})
+	})
+}
+
 // One process, whose goroutines have a key each.
 func BenchmarkDistinct(b *testing.B) {
 	s := work.Alone(b)
@@ -68,7 +84,7 @@ func BenchmarkHot(b *testing.B) {
 			each(b, []work.Impl{elock, retaining, mutex, sessionPerLock, local}, func(b *testing.B, impl work.Impl) {
 				work.Hot(b, s, impl, clients, 1)
 			})
-			b.Run("impl=write+notice", func(b *testing.B) { work.WriteAndNotice(b, s, clients) })
+			b.Run("impl=write+notice", func(b *testing.B) { work.Ring(b, s, clients) })
 		})
 	}
 }
@@ -170,6 +186,6 @@ func some(b *testing.B, s *work.Site) {
 		each(b, []work.Impl{elock, mutex, sessionPerLock}, func(b *testing.B, impl work.Impl) {
 			work.Hot(b, s, impl, 2, 1)
 		})
-		b.Run("impl=write+notice", func(b *testing.B) { work.WriteAndNotice(b, s, 2) })
+		b.Run("impl=write+notice", func(b *testing.B) { work.Ring(b, s, 2) })
 	})
 }

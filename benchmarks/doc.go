@@ -39,10 +39,11 @@
 //
 // # Work
 //
-// Pair is one goroutine that locks and unlocks one key; in Distinct each has its own. In Hot several processes, and in
-// HotLocal the goroutines of one, want the same key. Zipf is between: a few keys are wanted by many. In Update each turn is an update of a number. Try tries a lock that is
-// held. Held holds many locks, and locks another beside them. Cluster has three members instead of one, and Far a network
-// that takes 2 ms for each round trip.
+// Pair is one goroutine that locks and unlocks one key; in Distinct each has its own. Turns does what Pair does, and hands a
+// lock over to a client that waits, in turns with the limit: what else the machine does happens to both. In Hot several
+// processes, and in HotLocal the goroutines of one, want the same key. Zipf is between: a few keys are wanted by many. In
+// Update each turn is an update of a number. Try tries a lock that is held. Held holds many locks, and locks another beside
+// them. Cluster has three members instead of one, and Far a network that takes 2 ms for each round trip.
 //
 // Nobody does anything under a lock but look whether somebody else is there too, which would fail the benchmark. Keys are
 // used again and again, as etcd's index grows with every new one.
@@ -52,6 +53,7 @@
 //	locks/s           locks and unlocks, of all goroutines together
 //	handovers/s       changes of holder: less than locks/s where a holder gets the lock again before others do
 //	handover-p50-ns   from the begin of a release until the next holder has the lock, if that is another one; so with p99
+//	limit-ns, x-limit what the limit took in turns, and how many times that was
 //	p50-ns, p99-ns    from the begin of a lock, with the wait, to the end of the unlock
 //	sent/lock         messages to etcd, among them those of watches and keep-alives
 //	heap-B/hold       memory of a lock that is held; goroutines are those of all of them together

@@ -62,6 +62,10 @@ func header(unit string) string {
 		return "time"
 	case "p50-sec", "p99-sec", "handover-p50-sec", "handover-p99-sec":
 		return strings.ReplaceAll(strings.TrimSuffix(unit, "-sec"), "-", " ")
+	case "limit-sec":
+		return "limit"
+	case "x-limit":
+		return "limits"
 	case "heap-B/hold":
 		return "heap/hold"
 	case "B/op":

@@ -22,13 +22,13 @@ const (
 var goals = []goal{
 	{
 		work: "one goroutine, uncontended", against: "two sequential raw writes",
-		of: point{"Pair/impl=elock", "sec/op"}, by: point{"Pair/impl=put+delete", "sec/op"},
-		most: true, bound: 1.10, means: "latency of a lock and unlock",
+		of:   point{"Turns/work=pair/impl=elock", "x-limit"},
+		most: true, bound: 1.10, means: "latency of a lock and unlock, in turns",
 	},
 	{
 		work: "one goroutine, uncontended", against: "two transactions of one comparison",
-		of: point{"Pair/impl=elock", "sec/op"}, by: point{"Pair/impl=txn+txn", "sec/op"},
-		most: true, bound: 1.10, means: "latency of a lock and unlock",
+		of: point{"Turns/work=pair/impl=elock", "x-limit"}, by: point{"Turns/work=pair/impl=txn+txn", "x-limit"},
+		most: true, bound: 1.10, means: "latency of a lock and unlock, in turns",
 	},
 	{
 		work: "256 goroutines, distinct keys", against: "`concurrency.Mutex`, shared session",
@@ -66,7 +66,12 @@ var goals = []goal{
 		bound: 3, means: "hand-overs per second",
 	},
 	{
-		work: "hot key, 2 clients", against: "one commit and one watch notice",
+		work: "hot key, 2 clients, one waits", against: "one commit and one watch notice",
+		of:   point{"Turns/work=handover/impl=elock", "x-limit"},
+		most: true, bound: 1.5, means: "latency of a hand-over, in turns",
+	},
+	{
+		work: "hot key, 2 clients without a pause", against: "one commit and one watch notice",
 		of: point{"Hot/clients=2/impl=elock", "handover-p50-sec"}, by: point{"Hot/clients=2/impl=write+notice", "handover-p50-sec"},
 		most: true, bound: 1.5, means: "latency of a hand-over, median",
 	},

@@ -12,7 +12,10 @@ type step struct {
 var plan = []step{
 	{".", "Pair", "1s", "One goroutine locks and unlocks one key. `put+delete` is two writes one after the other, " +
 		"without a lock; `txn+txn` is the same in transactions that compare, so that no write hits a younger key."},
-	{".", "Distinct", "700ms", "One process, whose goroutines have a key each."},
+	{".", "Turns", "2s", "Medians of a lock and unlock, and of a hand-over to a client that waits (holds last for 2 ms), in turns with what etcd " +
+		"itself takes for it: 50 puts and deletes after 50 locks and unlocks, 20 writes and notices after 20 hand-overs. So what else the " +
+		"machine does happens to both."},
+	{".", "Distinct", "2s", "One process, whose goroutines have a key each."},
 	{".", "Hot", "1s", "Several processes, one goroutine each, that want the same key. A hand-over takes from the begin of a release " +
 		"until another process has the lock. `write+notice` is the limit: one commit and one notice of a watch, without a lock."},
 	{".", "HotLocal", "1s", "One process, whose goroutines want the same key."},

@@ -1,7 +1,6 @@
 package work
 
 import (
-	"context"
 	"testing"
 	"time"
 )
@@ -12,22 +11,10 @@ func Exclude(t *testing.T, s *Site, impl Impl, processes, goroutines int) {
 	t.Helper()
 	const rounds = 10
 	members := contend(t, s, impl, processes, goroutines)
-	err := together(t.Context(), members, func(ctx context.Context, m *member) error {
-		for range rounds {
-			if err := m.round(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := take(t.Context(), members, rounds); err != nil {
 		t.Error(err)
 	}
-	var handovers histogram
-	for _, m := range members {
-		handovers.merge(&m.handovers)
-	}
-	if handovers.n == 0 {
+	if h := handovers(members); h.n == 0 {
 		t.Error("the lock did not change hands")
 	}
 }

@@ -46,13 +46,34 @@ func Distinct(b *testing.B, s *Site, impl Impl, goroutines int) {
 func Hot(b *testing.B, s *Site, impl Impl, processes, goroutines int) {
 	members := contend(b, s, impl, processes, goroutines)
 	spread(b, s, members)
-	var handovers histogram
-	for _, m := range members {
-		handovers.merge(&m.handovers)
+	reportHandovers(b, members)
+}
+
+// Ring is Hot for clients of WriteAndNotice.
+func Ring(b *testing.B, s *Site, clients int) {
+	members := contend(b, s, WriteAndNotice("write+notice", clients), clients, 1)
+	b.ResetTimer()
+	err := take(b.Context(), members, (b.N+clients-1)/clients)
+	b.StopTimer()
+	if err != nil {
+		b.Fatal(err)
 	}
-	b.ReportMetric(float64(handovers.n)/b.Elapsed().Seconds(), "handovers/s")
-	b.ReportMetric(float64(handovers.quantile(0.5)), "handover-p50-ns")
-	b.ReportMetric(float64(handovers.quantile(0.99)), "handover-p99-ns")
+	reportHandovers(b, members)
+}
+
+func reportHandovers(b *testing.B, members []*member) {
+	h := handovers(members)
+	b.ReportMetric(float64(h.n)/b.Elapsed().Seconds(), "handovers/s")
+	b.ReportMetric(float64(h.quantile(0.5)), "handover-p50-ns")
+	b.ReportMetric(float64(h.quantile(0.99)), "handover-p99-ns")
+}
+
+// handovers is how long they took.
+func handovers(members []*member) (h histogram) {
+	for _, m := range members {
+		h.merge(&m.handovers)
+	}
+	return h
 }
 
 // Zipf is several processes, with some goroutines each, whose keys are distributed by Zipf's law: a few are wanted often,
@@ -81,8 +102,9 @@ func always(l Lock) func() Lock { return func() Lock { return l } }
 
 // A member is a goroutine of some work.
 type member struct {
-	next      func() Lock // the lock for the next round
-	crowd     *crowd      // who else wants it; nil if nobody cares
+	next      func() Lock   // the lock for the next round
+	crowd     *crowd        // who else wants it; nil if nobody cares
+	stays     time.Duration // how long it holds the lock, if anybody cares
 	took      histogram
 	handovers histogram
 }
@@ -98,6 +120,7 @@ func (m *member) round(ctx context.Context) error {
 		if err := m.crowd.enter(m); err != nil {
 			return err
 		}
+		time.Sleep(m.stays)
 		m.crowd.leave()
 	}
 	if err := lock.Unlock(ctx); err != nil {
