@@ -87,7 +87,7 @@ func (c *claim) obtain(ctx context.Context, try bool, blocked func(BlockedData))
 	}
 	// A write that is cancelled on its way may commit after it was looked for:
 	// so wait a little for its answer. The clean-up gets the other half.
-	write := &late{caller: ctx, other: c.lease.waits, grace: grace / 2}
+	write := &late{caller: ctx, limit: c.lease.writes, grace: grace / 2}
 	defer write.stop()
 	var err error
 	if c.rev == 0 {

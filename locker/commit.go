@@ -46,7 +46,7 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	ctx := h.releasing(caller)
 	ctx.grace = grace / 2
 	defer ctx.stop()
-	still := &late{caller: caller, grace: grace / 2, releases: ctx.releases}
+	still := &late{caller: caller, limit: context.Background(), grace: grace / 2, releases: ctx.releases}
 	defer still.stop()
 	if !h.end(ErrReleased) {
 		return false, h.ending()

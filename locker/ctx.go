@@ -31,56 +31,68 @@ func either(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// A late is a context with the values of caller that outlives it by grace. There
-// may be another context that it outlives as well, or a limit that ends it, but
-// not both. It is made when it is first asked for: a transaction that goes with
-// others is answered without, unless one of these contexts ends meanwhile.
+// after returns a context that ends so much later than ctx.
+func after(ctx context.Context, d time.Duration) context.Context {
+	later, end := context.WithCancel(context.Background())
+	context.AfterFunc(ctx, func() { time.AfterFunc(d, end) })
+	return later
+}
+
+// A late is a context with the values of caller, which it outlives by grace, unless
+// limit ends. It is made when it is first asked for: a transaction that goes with
+// others is answered without, unless caller or limit ends meanwhile.
 type late struct {
-	caller, other context.Context
+	caller, limit context.Context
 	grace         time.Duration
-	limit         context.Context
 	releases      *Hold // whose end by this very call may be what ends caller; nil for other calls
 
-	once sync.Once
-	ctx  context.Context
-	end  func()
+	once   sync.Once
+	ctx    context.Context
+	end    context.CancelFunc
+	forget func() bool // the caller
 }
 
 func (l *late) made() context.Context {
 	l.once.Do(func() {
-		ctx, end := context.WithCancel(context.WithoutCancel(l.caller))
-		l.ctx = ctx
-		soon := func() { time.AfterFunc(l.grace, end) }
-		stop := context.AfterFunc(l.caller, func() {
-			b := l.bound()
-			if b == l.caller {
-				soon()
-				return
-			}
-			forget := context.AfterFunc(b, soon)
-			context.AfterFunc(l.ctx, func() { forget() })
-			if deadline, ok := l.caller.Deadline(); ok {
-				t := time.AfterFunc(time.Until(deadline)+l.grace, end)
-				context.AfterFunc(l.ctx, func() { t.Stop() })
-			}
-		})
-		none := func() bool { return true }
-		stopOther, stopLimit := none, none
-		if l.other != nil {
-			stopOther = context.AfterFunc(l.other, soon)
-		}
-		if l.limit != nil {
-			stopLimit = context.AfterFunc(l.limit, end)
-		}
-		l.end = func() { stop(); stopOther(); stopLimit(); end() }
+		l.ctx, l.end = context.WithCancel(valued{l.limit, l.caller})
+		l.forget = context.AfterFunc(l.caller, l.callerEnded)
 	})
 	return l.ctx
 }
 
+func (l *late) callerEnded() {
+	soon := func() { time.AfterFunc(l.grace, l.end) }
+	b := l.bound()
+	if b == l.caller {
+		soon()
+		return
+	}
+	forget := context.AfterFunc(b, soon)
+	context.AfterFunc(l.ctx, func() { forget() })
+	if deadline, ok := l.caller.Deadline(); ok {
+		t := time.AfterFunc(time.Until(deadline)+l.grace, l.end)
+		context.AfterFunc(l.ctx, func() { t.Stop() })
+	}
+}
+
 // stop ends l.
 func (l *late) stop() {
-	l.once.Do(func() { l.ctx, l.end = over, func() {} })
+	l.once.Do(func() { l.ctx, l.end, l.forget = over, func() {}, func() bool { return true } })
+	l.forget()
 	l.end()
+}
+
+// A valued is a context with the values of another.
+type valued struct {
+	context.Context
+	values context.Context
+}
+
+func (v valued) Value(key any) any {
+	if own := v.Context.Value(key); own != nil { // of package context
+		return own
+	}
+	return v.values.Value(key)
 }
 
 type boundKey struct{}
@@ -125,16 +137,10 @@ func (l *late) Value(key any) any           { return l.made().Value(key) }
 
 // signs returns channels of which one is closed before ctx ends.
 func signs(ctx context.Context) (ended, other <-chan struct{}) {
-	l, ok := ctx.(*late)
-	switch {
-	case !ok:
-		return ctx.Done(), nil
-	case l.other != nil:
-		other = l.other.Done()
-	case l.limit != nil:
-		other = l.limit.Done()
+	if l, ok := ctx.(*late); ok {
+		return l.caller.Done(), l.limit.Done()
 	}
-	return l.caller.Done(), other
+	return ctx.Done(), nil
 }
 
 // detached returns a context with the values of ctx that outlives it by grace,

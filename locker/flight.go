@@ -38,8 +38,7 @@ func (b *batcher) board() *flight {
 		return nil
 	}
 	f := &flight{era: b.era}
-	after := &late{caller: b.l.ctx, grace: grace}
-	f.ctx, f.cancel = after, after.stop
+	f.ctx, f.cancel = context.WithCancel(b.l.after)
 	locks := make(map[keyspace.Key]bool, min(len(b.queue), b.limit))
 	ops, bytes := 0, 0
 	b.queue = slices.DeleteFunc(b.queue, func(p *passenger) bool {

@@ -91,7 +91,7 @@ func putAll(ctx context.Context, claims []*claim) error {
 	}
 	t.then = append(t.then, gets(last.reads)...)
 	// As in obtain: what is cancelled on its way may commit late.
-	write := &late{caller: ctx, other: s.waits, grace: grace / 2}
+	write := &late{caller: ctx, limit: s.writes, grace: grace / 2}
 	defer write.stop()
 	a, err := l.batch.commit(write, t)
 	switch {

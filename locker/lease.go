@@ -27,8 +27,9 @@ type lease struct {
 	err     error         // why it could not be granted
 
 	// ends when the lease does, with the cause; waits ends also when the
-	// Locker takes no more acquires.
-	ctx, waits         context.Context
+	// Locker takes no more acquires, and writes a little later: what is on its
+	// way may be answered then.
+	ctx, waits, writes context.Context
 	endLease, endWaits context.CancelCauseFunc
 
 	// set before ready is closed
@@ -70,6 +71,7 @@ func newLease(l *Locker, seconds int64) *lease {
 	s := &lease{l: l, seconds: seconds, asked: l.now(), ready: make(chan struct{})}
 	s.ctx, s.endLease = context.WithCancelCause(l.ctx)
 	s.waits, s.endWaits = context.WithCancelCause(l.drain)
+	s.writes = after(s.waits, grace/2)
 	return s
 }
 

@@ -31,8 +31,9 @@ type Locker struct {
 	tenants tenants // of the classic calls
 
 	// drain ends when no more acquires are taken, ctx when the Locker does,
-	// and grants when Close no longer waits for a lease that is on its way.
-	drain, ctx, grants                context.Context
+	// after when what is on its way then may have been answered, and grants
+	// when Close no longer waits for a lease that is on its way.
+	drain, ctx, after, grants         context.Context
 	stopAcquires, stopAll, stopGrants context.CancelCauseFunc
 
 	goroutines sync.WaitGroup // started under mu while the Locker is not closed
@@ -85,6 +86,7 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 	l.lanes.idle = make(chan struct{}, 1)
 	l.drain, l.stopAcquires = context.WithCancelCause(context.Background())
 	l.ctx, l.stopAll = context.WithCancelCause(context.Background())
+	l.after = after(l.ctx, grace)
 	l.grants, l.stopGrants = context.WithCancelCause(context.Background())
 	l.batch = batcher{l: l, off: c.noBatching, limit: maxBatch}
 	l.spawn(l.monitor)
