@@ -72,6 +72,7 @@ func BenchmarkDistinct(b *testing.B) {
 			each(b, []work.Impl{elock, unbatched, retaining, classic, mutex, sessionPerLock, putDelete, local}, func(b *testing.B, impl work.Impl) {
 				work.Distinct(b, s, impl, goroutines)
 			})
+			b.Run("impl=batches", func(b *testing.B) { work.Batches(b, s, goroutines) })
 		})
 	}
 }

@@ -34,6 +34,7 @@
 //
 //	put+delete        a put and a delete, one after the other, for each lock and unlock; a get for a try
 //	txn+txn           the same in transactions that compare the create revision, so that none hits a younger key
+//	batches           the same again, in two transactions of many keys at a time: what sharing commits can reach
 //	write+notice      a put in one process, and the notice of a watch in another, for each hand-over
 //	sync.Mutex        of this process
 //

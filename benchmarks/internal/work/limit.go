@@ -3,9 +3,11 @@ package work
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 // PutDelete locks nothing: it writes and deletes a key, one after the other. No lock that goes to etcd for each turn, and
@@ -30,6 +32,61 @@ func TxnTxn(name string) Impl {
 			return func(key int) Lock { return &txnTxn{kv: client.KV, key: s.path(name, key)} }
 		}
 	}}
+}
+
+// Batches is the limit for Distinct: two goroutines that write keys and delete them in transactions of many, each write and
+// each delete with its comparison, and lock nothing. No lock that shares its commits can be faster for long.
+func Batches(b *testing.B, s *Site, keys int) {
+	const flights, most = 2, 120 // etcd takes 128 operations
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	kv := s.client(b).KV
+	sent := s.count()
+	b.ResetTimer()
+	var g errgroup.Group
+	for f := range flights {
+		names := make([]string, min(keys/flights, most))
+		for i := range names {
+			names[i] = s.path("batches", f*most+i)
+		}
+		g.Go(func() error {
+			for left.Add(-int64(len(names))) > -int64(len(names)) {
+				rev, err := commitAll(b.Context(), kv, names, 0, func(name string) clientv3.Op { return clientv3.OpPut(name, "value") })
+				if err == nil {
+					_, err = commitAll(b.Context(), kv, names, rev, func(name string) clientv3.Op { return clientv3.OpDelete(name) })
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	b.StopTimer()
+	if err != nil {
+		b.Fatal(err)
+	}
+	done := float64(int64(b.N) - min(0, left.Load()))
+	b.ReportMetric(done/b.Elapsed().Seconds(), "locks/s")
+	b.ReportMetric(float64(s.count()-sent)/done, "sent/lock")
+}
+
+// commitAll does op to all names whose keys have that create revision, and returns the revision of that.
+func commitAll(ctx context.Context, kv clientv3.KV, names []string, rev int64, op func(name string) clientv3.Op) (int64, error) {
+	cmps, ops := make([]clientv3.Cmp, len(names)), make([]clientv3.Op, len(names))
+	for i, name := range names {
+		cmps[i] = clientv3.Compare(clientv3.CreateRevision(name), "=", rev)
+		ops[i] = op(name)
+	}
+	resp, err := kv.Txn(ctx).If(cmps...).Then(ops...).Commit()
+	if err != nil {
+		return 0, err
+	}
+	if !resp.Succeeded {
+		return 0, errHeld
+	}
+	return resp.Header.Revision, nil
 }
 
 // Local is a sync.Mutex for each key, in all processes at once: the lock that needs no etcd.
@@ -81,15 +138,9 @@ func (t *txnTxn) Unlock(ctx context.Context) error {
 }
 
 func (t *txnTxn) commit(ctx context.Context, rev int64, op clientv3.Op) error {
-	resp, err := t.kv.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(t.key), "=", rev)).Then(op).Commit()
-	switch {
-	case err != nil:
-		return err
-	case !resp.Succeeded:
-		return errHeld
-	}
-	t.rev = resp.Header.Revision
-	return nil
+	rev, err := commitAll(ctx, t.kv, []string{t.key}, rev, func(string) clientv3.Op { return op })
+	t.rev = rev
+	return err
 }
 
 type localLock sync.Mutex
