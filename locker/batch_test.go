@@ -92,6 +92,30 @@ func TestALoneTransactionAndThoseOfALockerWithoutBatchingAreNotNested(t *testing
 	}
 }
 
+func TestAnAcquireThatFindsTheLockHeldAsksOnceMoreAndThenKnowsThatItIsWanted(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	prefix := s.Prefix(t)
+	var n atomic.Int64
+	a := newLocker(t, faulty(s.Client(t), &faults{after: func(_ context.Context, c call, err error) error {
+		if c.kind == "acquire" {
+			n.Add(1)
+		}
+		return err
+	}}), locker.WithPrefix(prefix))
+	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
+	for _, want := range []int64{2, 3} {
+		h := acquire(t, b, key)
+		next := acquiring(t.Context(), a, key)
+		untilQueued(t, b, key, 2)
+		release(t, h)
+		release(t, granted(t, next))
+		if n.Load() != want {
+			t.Errorf("asked %d times, want %d", n.Load(), want)
+		}
+	}
+}
+
 func TestALostAnswerToABatchLeavesNoLockBehind(t *testing.T) {
 	for _, sent := range []bool{true, false} {
 		t.Run(fmt.Sprintf("carried out %v", sent), func(t *testing.T) {
@@ -167,6 +191,44 @@ func TestABatchFitsIntoWhatTheServerTakes(t *testing.T) {
 	if n.batches.Load() == 0 {
 		t.Error("nothing went together")
 	}
+}
+
+func TestWhoGivesUpInABatchTakesNobodysAnswer(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	client, prefix := s.Client(t), s.Prefix(t)
+	l := newBatching(t, client, locker.WithPrefix(prefix))
+	other := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
+	const goroutines, rounds = 48, 20
+	var got, gaveUp atomic.Int64
+	var wg sync.WaitGroup
+	space := keyspace.MustNew[int]("impatient")
+	for i := range goroutines {
+		wg.Go(func() {
+			for r := range rounds {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r)*time.Millisecond)
+				h, err := l.Acquire(ctx, space.Key(i))
+				cancel()
+				if err != nil {
+					gaveUp.Add(1)
+					continue
+				}
+				got.Add(1)
+				q, err := other.Inspect(t.Context(), space.Key(i))
+				if err != nil || len(q.Holders) != 1 || q.Holders[0].Token != h.Token() {
+					t.Errorf("holds %d; etcd has %+v, %v", h.Token(), q.Holders, err)
+				}
+				if err := h.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got.Load() == 0 || gaveUp.Load() == 0 {
+		t.Errorf("%d got the lock, %d gave up", got.Load(), gaveUp.Load())
+	}
+	until(t, "nothing is left", func() bool { return len(keys(t, client, prefix)) == 0 })
 }
 
 func TestALockLostByHandIsLostAloneInItsBatch(t *testing.T) {
