@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/phpgao/elock/keyspace"
 )
 
 // A batcher sends transactions about different locks together: those that come
@@ -31,6 +33,9 @@ type batcher struct {
 
 	spare sync.Pool // of passengers
 
+	shunned map[keyspace.Key]int64 // when etcd refused a transaction for its own sake, by the monotonic clock
+	refusal atomic.Int64           // when it did so last; 0: never
+
 	unlikely atomic.Int64 // when a batch failed that was likely to hold, by the monotonic clock; 0: never
 }
 
@@ -50,13 +55,17 @@ const (
 	maxGather = 25 * time.Millisecond
 )
 
+// errDoubt marks what etcd says to a transaction after it did nothing for it the
+// first time: some layer below may have sent that twice, and it was carried out.
+var errDoubt = errors.New("locker: perhaps carried out before")
+
 // errUnsent says that a transaction was given up before it was sent.
 var errUnsent = errors.New("locker: not sent")
 
 // commit sends t, alone or with others, and returns etcd's answer. After an
 // error that is not refused, t may have been carried out, or may yet be.
 func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
-	if b.off {
+	if b.off || b.shuns(t.key) {
 		return b.send(ctx, t)
 	}
 	if era, ok := b.depart(nil); ok {
@@ -76,6 +85,7 @@ func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
 		select {
 		case <-p.answered:
 			a, err := p.answer, p.err
+			*p = passenger{answered: p.answered}
 			b.spare.Put(p)
 			return a, err
 		case <-ended:
@@ -93,7 +103,7 @@ func (b *batcher) passenger(t txn) *passenger {
 	if !ok {
 		p = &passenger{answered: make(chan struct{}, 1)}
 	}
-	*p = passenger{txn: t.formed(true), answered: p.answered}
+	p.txn = t.formed(true)
 	return p
 }
 
@@ -116,17 +126,12 @@ func (b *batcher) depart(p *passenger) (era int, ok bool) {
 
 // send sends t alone.
 func (b *batcher) send(ctx context.Context, t txn) (answer, error) {
-	t = t.formed(true)
+	t = t.formed(false)
 	resp, err := b.l.kv.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.els...).Commit()
-	if err == nil && t.hopeful && !resp.Succeeded {
-		b.unlikely.Store(sinceStart())
-		t = t.formed(false)
-		resp, err = b.l.kv.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.els...).Commit()
-	}
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{resp.Succeeded, t.hopeful, resp.Header.Revision, resp.Responses}, nil
+	return answer{resp.Succeeded, false, resp.Header.Revision, resp.Responses}, nil
 }
 
 // land ends a flight, and begins the next with those who gathered meanwhile.
@@ -183,6 +188,32 @@ func (b *batcher) wary() bool {
 	return at != 0 && sinceStart()-at < int64(caution)
 }
 
+// shunning is how long a key's transactions go alone after etcd has refused one
+// for its own sake: with it, all others of a batch are refused and go again.
+const shunning = time.Second
+
+func (b *batcher) shun(key keyspace.Key) {
+	now := sinceStart()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shunned == nil || len(b.shunned) > 1000 {
+		b.shunned = make(map[keyspace.Key]int64)
+	}
+	b.shunned[key] = now
+	b.refusal.Store(now)
+}
+
+// shuns reports whether a transaction about key is to go alone.
+func (b *batcher) shuns(key keyspace.Key) bool {
+	recent := func(at int64) bool { return at != 0 && sinceStart()-at < int64(shunning) }
+	if !recent(b.refusal.Load()) {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return recent(b.shunned[key])
+}
+
 // learn notes it if etcd refused so many operations for their number.
 func (b *batcher) learn(err error, ops int) {
 	if errors.Is(err, rpctypes.ErrTooManyOps) {
@@ -203,12 +234,14 @@ func (b *batcher) takes(ops int) bool {
 func (b *batcher) leave(ctx context.Context, p *passenger) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p.flight == nil {
+	f := p.flight
+	if f == nil {
 		b.queue = slices.DeleteFunc(b.queue, func(q *passenger) bool { return q == p })
 		return fmt.Errorf("%w: %w", errUnsent, ctx.Err())
 	}
-	if p.flight.left--; p.flight.left == 0 {
-		p.flight.cancel()
+	p.flight = nil
+	if f.left--; f.left == 0 {
+		f.cancel()
 	}
 	return ctx.Err()
 }

@@ -92,30 +92,6 @@ func TestALoneTransactionAndThoseOfALockerWithoutBatchingAreNotNested(t *testing
 	}
 }
 
-func TestAnAcquireThatFindsTheLockHeldAsksOnceMoreAndThenKnowsThatItIsWanted(t *testing.T) {
-	t.Parallel()
-	s := etcdtest.Start(t)
-	prefix := s.Prefix(t)
-	var n atomic.Int64
-	a := newLocker(t, faulty(s.Client(t), &faults{after: func(_ context.Context, c call, err error) error {
-		if c.kind == "acquire" {
-			n.Add(1)
-		}
-		return err
-	}}), locker.WithPrefix(prefix))
-	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
-	for _, want := range []int64{2, 3} {
-		h := acquire(t, b, key)
-		next := acquiring(t.Context(), a, key)
-		untilQueued(t, b, key, 2)
-		release(t, h)
-		release(t, granted(t, next))
-		if n.Load() != want {
-			t.Errorf("asked %d times, want %d", n.Load(), want)
-		}
-	}
-}
-
 func TestALostAnswerToABatchLeavesNoLockBehind(t *testing.T) {
 	for _, sent := range []bool{true, false} {
 		t.Run(fmt.Sprintf("carried out %v", sent), func(t *testing.T) {
@@ -138,7 +114,7 @@ func TestALostAnswerToABatchLeavesNoLockBehind(t *testing.T) {
 	}
 }
 
-func TestARefusedTransactionFailsAlone(t *testing.T) {
+func TestARefusedTransactionFailsAloneAndSoonGoesAlone(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.StartOwn(t)
 	admin, ctx := etcd.Client(t), t.Context()
@@ -154,8 +130,15 @@ func TestARefusedTransactionFailsAlone(t *testing.T) {
 	grant(admin.AuthEnable(ctx))
 
 	var n tally
+	var refused atomic.Int64 // batches
 	app := etcd.Client(t, func(c *clientv3.Config) { c.Username, c.Password = "app", "secret" })
-	l := newBatching(t, faulty(app, &faults{after: n.after}))
+	l := newBatching(t, faulty(app, &faults{after: func(ctx context.Context, c call, err error) error {
+		if c.kind == "batch" && err != nil {
+			refused.Add(1)
+		}
+		return n.after(ctx, c, err)
+	}}))
+	began := time.Now()
 	done := make(chan struct{})
 	forbidden := async(t, func() (refused int) {
 		for {
@@ -177,6 +160,10 @@ func TestARefusedTransactionFailsAlone(t *testing.T) {
 	close(done)
 	if forbidden() == 0 || n.batches.Load() == 0 {
 		t.Error("nothing was refused, or nothing went together")
+	}
+	// Once in a second, a batch that has it goes in halves, and they in halves.
+	if most := 6 * int64(2+time.Since(began).Seconds()); refused.Load() > most {
+		t.Errorf("%d batches were refused, want %d at most", refused.Load(), most)
 	}
 }
 

@@ -155,11 +155,12 @@ type limit struct {
 	began time.Time
 }
 
-// limit returns a context that ends after patience, or up to a second earlier:
-// it is shared by those who ask for it within a second. A timer for each of
-// them would wake another thread each time.
+// limit returns a context that ends after patience, or a little earlier: it is
+// shared by those who ask for it in that time. A timer for each of them would
+// wake another thread each time.
 func (l *Locker) limit() context.Context {
-	if m := l.limited.Load(); m != nil && time.Since(m.began) < maxWake {
+	const little = 100 * time.Millisecond
+	if m := l.limited.Load(); m != nil && time.Since(m.began) < little {
 		return m.ctx
 	}
 	ctx, end := context.WithCancel(context.Background())

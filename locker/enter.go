@@ -61,7 +61,7 @@ var errStale = errors.New("locker: stale queue entry")
 // put joins the queue. Together with others that are likely to do what they are
 // sent for, it hopes that the queue is empty: then it need not read who is ahead.
 func (c *claim) put(ctx context.Context) error {
-	hope := !c.l.batch.wary() && !c.l.watched(c.dir)
+	hope := c.rec.Mode == exclusive && !c.l.batch.wary() && !c.l.watched(c.dir)
 	a, err := c.l.batch.commit(ctx, txn{key: c.key, form: func(flat bool) txn {
 		if flat && hope {
 			return c.hoping()
@@ -75,9 +75,6 @@ func (c *claim) put(ctx context.Context) error {
 	case a.hopeful:
 		return c.leads(a)
 	case !a.succeeded:
-		if c.stale, err = c.own(ctx); err != nil {
-			return err
-		}
 		return errStale
 	}
 	c.joined(a.rev, a.responses)
@@ -181,11 +178,14 @@ func (c *claim) putIfFree(ctx context.Context) error {
 
 // clear removes what is under c's name: a write of an older claim that was given up
 // and committed late, or c's own over what somebody had written by hand.
-func (c *claim) clear(ctx context.Context) error {
+func (c *claim) clear(ctx context.Context) (err error) {
 	old := c.stale
 	c.stale = nil
-	if old == nil { // it is gone
-		return nil
+	if old == nil {
+		old, err = c.own(ctx)
+	}
+	if err != nil || old == nil { // it is gone
+		return err
 	}
 	return c.removeGhost(ctx, old)
 }

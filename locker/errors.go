@@ -115,6 +115,9 @@ var errZeroKey = fmt.Errorf("%w: zero Key", keyspace.ErrInvalid)
 // its own answer or because it was not sent. After any other error the request may have been, or may yet be,
 // carried out.
 func refused(err error) bool {
+	if errors.Is(err, errDoubt) {
+		return false
+	}
 	if errors.Is(err, errUnsent) || err != nil && strings.Contains(err.Error(), "trying to send message larger than max") {
 		return true
 	}

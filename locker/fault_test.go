@@ -126,10 +126,12 @@ func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
 			t.c.kind = "batch"
 		case op.IsDelete():
 			t.c.kind = "delete"
+		case op.IsPut() && len(ops) > 1:
+			t.c.kind = "acquire"
 		case op.IsPut() && len(op.ValueBytes()) > 0 && strings.Contains(string(op.ValueBytes()), `"evicted":true`):
 			t.c.kind = "mark"
 		case op.IsPut():
-			t.c.kind = "acquire"
+			t.c.kind = "try"
 		}
 	}
 	return t
@@ -137,9 +139,6 @@ func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
 
 func (t *faultyTxn) Else(ops ...clientv3.Op) clientv3.Txn {
 	t.elses = ops
-	if t.c.kind == "acquire" && len(t.thens) == 1 && len(ops) > 0 { // it reads who is there
-		t.c.kind = "try"
-	}
 	return t
 }
 

@@ -3,6 +3,7 @@ package locker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 
@@ -15,7 +16,7 @@ import (
 // A passenger is a transaction that goes with others.
 type passenger struct {
 	txn
-	flight *flight // nil while it is in the queue
+	flight *flight // nil while it is in the queue, and when nobody waits for it any more
 
 	answered chan struct{} // gets a value then
 	answer
@@ -28,7 +29,7 @@ type flight struct {
 	cancel context.CancelFunc
 	era    int
 	all    []*passenger
-	left   int // of all, those that wait for the answer; guarded by batcher.mu
+	left   int // how many wait for the answer; guarded by batcher.mu
 }
 
 // board takes from the queue, in its order, what may go together: one
@@ -85,6 +86,10 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 	if len(all) == 1 {
 		p := all[0]
 		p.answer, p.err = b.send(ctx, p.txn)
+		if fault(p.err) {
+			b.shun(p.key)
+		}
+		p.err = doubted(p.err, !flat)
 		p.answered <- struct{}{}
 		return
 	}
@@ -107,8 +112,8 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 	if divisible(err) {
 		b.learn(err, len(ops))
 		half := len(all) / 2
-		b.fly(ctx, all[:half], flat)
-		b.fly(ctx, all[half:], flat)
+		b.flyPart(ctx, all[:half], flat)
+		b.flyPart(ctx, all[half:], flat)
 		return
 	}
 	if err == nil && !resp.Succeeded {
@@ -116,6 +121,7 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 		b.fly(ctx, all, false)
 		return
 	}
+	err = doubted(err, !flat)
 	i := 0
 	for _, p := range all {
 		switch p.err = err; {
@@ -132,15 +138,48 @@ func (b *batcher) fly(ctx context.Context, all []*passenger, flat bool) {
 	}
 }
 
+// flyPart is fly for a part of a flight, which then is one of its own.
+func (b *batcher) flyPart(ctx context.Context, all []*passenger, flat bool) {
+	f := new(flight)
+	f.ctx, f.cancel = context.WithCancel(ctx)
+	defer f.cancel()
+	b.mu.Lock()
+	for _, p := range all {
+		if p.flight != nil {
+			p.flight = f
+			f.left++
+		}
+	}
+	if f.left == 0 {
+		f.cancel()
+	}
+	b.mu.Unlock()
+	b.fly(f.ctx, all, flat)
+}
+
+// doubted marks an error that is not the first answer.
+func doubted(err error, again bool) error {
+	if again && err != nil && !divisible(err) {
+		return fmt.Errorf("%w: %w", errDoubt, err)
+	}
+	return err
+}
+
 // divisible reports whether etcd refused a batch for what may be the fault of
 // one of its transactions, or of their number.
 func divisible(err error) bool {
+	return fault(err) || errors.Is(err, rpctypes.ErrLeaseNotFound)
+}
+
+// fault reports whether etcd refused a transaction for what is in it, and will
+// do so again.
+func fault(err error) bool {
 	var e rpctypes.EtcdError
 	if !errors.As(err, &e) {
 		return false
 	}
 	switch e.Code().String() {
-	case "InvalidArgument", "NotFound", "PermissionDenied":
+	case "InvalidArgument", "PermissionDenied":
 		return true
 	}
 	return false
