@@ -1,13 +1,13 @@
 // Package benchmarks compares elock with what else takes locks in etcd, and with the limits: what no lock can be faster than.
 //
-//	go test -run '^$' -bench . ./benchmarks                                # everything, some three minutes
+//	go test -run '^$' -bench . ./benchmarks                                # everything, some five minutes
 //	go test -run '^$' -bench Distinct -count 5 ./benchmarks | tee new.txt  # one of them
-//	benchstat -col /impl new.txt                                           # implementations beside each other
+//	benchstat -col /impl new.txt                                           # implementations beside each other (golang.org/x/perf/cmd/benchstat)
 //
 // Each benchmark starts an etcd of its own, of one member on this machine, that waits for the disk as a real one does.
 // ELOCK_TEST_ENDPOINTS=host:port,… names another to use. Clients and etcd share the processor, as they do not elsewhere: a
 // figure says little by itself, and the ratio of two from one run says more. With -benchtime 1x everything is only seen to
-// work, in some 20 seconds.
+// work, in half a minute.
 //
 // # Implementations
 //
@@ -54,11 +54,12 @@
 //	locks/s           locks and unlocks, of all goroutines together
 //	handovers/s       changes of holder: less than locks/s where a holder gets the lock again before others do
 //	handover-p50-ns   from the begin of a release until the next holder has the lock, if that is another one; so with p99
-//	limit-ns, x-limit what the limit took in turns, and how many times that was
+//	limit-ns, x-limit in Turns: what the limit took, put+delete or write+notice, and how many times that ns/op is. All three are
+//	                  medians: of turns in a pair, where x-limit is that of the ratios of each turn, and of hand-overs
 //	p50-ns, p99-ns    from the begin of a lock, with the wait, to the end of the unlock
-//	sent/lock         messages to etcd, among them those of watches and keep-alives
+//	sent/lock, /try   messages to etcd, among them those of watches and keep-alives
 //	heap-B/hold       memory of a lock that is held; goroutines are those of all of them together
-//	idle-sent/s       messages while locks are held and nobody does anything
+//	idle-sent/s       messages while locks are held and nobody does anything, from their third second on
 //
 // The nested module peers does the work of Distinct and Hot with locks in Redis too, and report runs all of it several times
 // and writes RESULTS.md.

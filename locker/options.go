@@ -165,9 +165,10 @@ func WithHook(h ...Hook) Option {
 	}
 }
 
-// WithoutBatching sends every transaction to etcd alone. Without it, those that
-// come while others are on their way are sent together, as one: far more locks
-// per second, and an AcquireStart's context that is not used for such calls.
+// WithoutBatching sends every transaction to etcd alone. By default those that
+// come while others are on their way go together, as one: that is far more locks
+// per second. Such a call to etcd is nobody's alone, and so is not made with the
+// context that a Hook returned for one acquire.
 func WithoutBatching() Option {
 	return func(c *config) { c.noBatching = true }
 }
@@ -178,8 +179,9 @@ const maxHandoff = 100 * time.Millisecond
 
 // WithHandoff sets for how long the goroutines of this Locker may pass a lock
 // from one to the next without a word to etcd. Then it goes to the end of the
-// queue, so that other processes get their turn. The default is 10ms, the
-// maximum 100ms; 0 turns it off.
+// queue, so that other processes get their turn; that is one write, whether or
+// not another process waits. The default is 10ms, the maximum 100ms; 0 turns it
+// off.
 func WithHandoff(d time.Duration) Option {
 	return func(c *config) {
 		if d < 0 || d > maxHandoff {
@@ -190,10 +192,15 @@ func WithHandoff(d time.Duration) Option {
 }
 
 // WithRetain has a released lock stay with this Locker for up to d, so that to
-// acquire it again takes no word to etcd. It is given up as soon as another
-// process queues for it, and a TryAcquire elsewhere gets it, too; only Inspect
-// shows it as held meanwhile. A Locker keeps 1024 locks at most, each with a
-// watch. The default, 0, keeps none.
+// acquire it again, with the same TTL, takes no word to etcd. It is given up as
+// soon as another process queues for it, and a TryAcquire elsewhere gets it, too;
+// only to Inspect and Evict it is held meanwhile. Shared holds are not retained.
+// While a Locker retains 1024 locks, each with a watch, it retains no others. The
+// default, 0, retains none.
+//
+// It is for locks that one process wants again and again. Where several want the
+// same one, it costs: the first release writes, and the next process has to ask.
+// A process that dies blocks what it retains for the TTL, as what it holds.
 func WithRetain(d time.Duration) Option {
 	return func(c *config) {
 		if d < 0 {

@@ -25,7 +25,9 @@ func startRedis(tb testing.TB, flags ...string) (addr string) {
 	tb.Helper()
 	exe, err := exec.LookPath("redis-server")
 	if err != nil {
-		tb.Skip("needs redis-server, such as Debian's package of that name")
+		const why = "needs redis-server, such as Debian's package of that name"
+		fmt.Fprintf(os.Stderr, "%s: skipped: %s\n", tb.Name(), why) // go test itself says so only if asked
+		tb.Skip(why)
 	}
 	log, err := os.Create(tb.TempDir() + "/log")
 	if err != nil {

@@ -1,8 +1,10 @@
 // Command report runs the benchmarks and writes what they say: results.txt, in the format of go test, and made from that,
 // RESULTS.md and charts.
 //
-//	go run . [flags]            run in benchmarks/report; takes some 25 minutes
+//	go run . [flags]                run in benchmarks/report; takes half an hour
 //	go run . -from ../results.txt   only write RESULTS.md and the charts again
+//
+// It writes over what is there: -out names another directory.
 package main
 
 import (
@@ -17,12 +19,14 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"syscall"
 )
 
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("report: ")
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := report(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		log.Fatal(err)
@@ -39,15 +43,27 @@ func report(ctx context.Context, args []string) error {
 		out       = flags.String("out", "", "where to write; the same directory if empty")
 		from      = flags.String("from", "", "take the results from this file, and run nothing")
 	)
+	flags.Usage = func() {
+		fmt.Fprintln(flags.Output(), "Runs the benchmarks (half an hour) and writes results.txt, RESULTS.md and charts over those in -out.")
+		flags.PrintDefaults()
+	}
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", flags.Arg(0))
 	}
 	if *out == "" {
 		*out = *dir
 	}
 	which, err := regexp.Compile(*only)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case *passes < 1:
+		return fmt.Errorf("%d passes", *passes)
+	case !slices.ContainsFunc(plan, func(s step) bool { return which.MatchString(s.name) }):
+		return fmt.Errorf("no benchmark matches %q", *only)
 	}
 	if *from == "" {
 		*from = filepath.Join(*out, "results.txt")

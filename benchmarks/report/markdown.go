@@ -10,8 +10,9 @@ import (
 // markdown is RESULTS.md.
 func markdown(rs *results, drawn []chart) []byte {
 	var b strings.Builder
-	b.WriteString("# Results\n\nWritten by `benchmarks/report` from [results.txt](results.txt); `benchstat -col /impl results.txt` reads that too.\n" +
-		"What the benchmarks measure, and how to run them, is in [doc.go](doc.go).\n\n")
+	b.WriteString("# Results\n\nWritten by `benchmarks/report` from [results.txt](results.txt); `benchstat -ignore pass -col /impl results.txt` reads that too.\n" +
+		"What the benchmarks measure, and how to run them, is in [doc.go](doc.go). Figures are medians of the passes. \"passes\" is how far the\n" +
+		"least and the greatest are from it, and \"elock is\" how many times as fast elock is, below 1 slower.\n\n")
 	facts(&b, rs)
 	for _, c := range drawn {
 		fmt.Fprintf(&b, "![%s](%s)\n\n", c.title, c.file)
@@ -47,7 +48,7 @@ func (rs *results) passes() (n int) {
 
 // table is that of the goals.
 func table(b *strings.Builder, rs *results) {
-	b.WriteString("## Wanted and reached\n\nMedians of all passes, and in brackets what single passes said.\n\n" +
+	b.WriteString("## Wanted and reached\n\nMedians of all passes, which say whether it holds, and in brackets what single passes said.\n\n" +
 		"| work | against | measure | wanted | reached | passes | |\n|---|---|---|---:|---:|---:|---|\n")
 	for _, g := range goals {
 		write := times
