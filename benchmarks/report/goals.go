@@ -41,11 +41,6 @@ var goals = []goal{
 		bound: 20, means: "throughput",
 	},
 	{
-		work: "256 goroutines, distinct keys", against: "two transactions of many keys at a time, no lock",
-		of: point{distinct256 + "elock", "locks/s"}, by: point{distinct256 + "batches", "locks/s"},
-		bound: 0.9, means: "throughput",
-	},
-	{
 		work: "256 goroutines, distinct keys", against: "redislock, `appendfsync always`",
 		of: point{peers256 + "elock", "locks/s"}, by: point{peers256 + "redislock+fsync", "locks/s"},
 		bound: 1, means: "throughput",
