@@ -98,6 +98,8 @@ func (b *batcher) commit(ctx context.Context, t txn) (answer, error) {
 	}
 }
 
+// passenger returns one for t. Who was answered is used again: the flight knows
+// it no more then. Who left is not.
 func (b *batcher) passenger(t txn) *passenger {
 	p, ok := b.spare.Get().(*passenger)
 	if !ok {

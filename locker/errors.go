@@ -112,8 +112,8 @@ func invalid(format string, args ...any) error {
 var errZeroKey = fmt.Errorf("%w: zero Key", keyspace.ErrInvalid)
 
 // refused reports whether err says that etcd did not carry out the request, by
-// its own answer or because it was not sent. After any other error the request may have been, or may yet be,
-// carried out.
+// its own answer or because it was not sent. After any other error the request
+// may have been, or may yet be, carried out.
 func refused(err error) bool {
 	if errors.Is(err, errDoubt) {
 		return false
