@@ -8,30 +8,32 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock"
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
+	"github.com/phpgao/elock/locker/lockertest"
 )
 
-// The front door's types are those of package locker, and its functions have
-// the signatures that the original documents.
+// The functions have the signatures that the original documents, or has.
 var (
-	_ *locker.Locker = (*elock.ELocker)(nil)
-	_ locker.Option  = elock.Opt(nil)
-	_ locker.Job     = elock.Job(nil)
-
 	_ func(*clientv3.Client, ...elock.Opt) *elock.ELocker = elock.NewELocker
+	_ func(*clientv3.Client, ...elock.Opt) *elock.ELocker = elock.GetELockerInstance
 	_ func(time.Duration) elock.Opt                       = elock.WithMaxHeldTime
 	_ func(time.Duration) elock.Opt                       = elock.WithMonitorTicks
 	_ func(func(string, time.Duration)) elock.Opt         = elock.WithTimeoutCallback
 	_ func(_, _ time.Duration) elock.Opt                  = elock.WithRandomSleep
 	_ func(string) elock.Opt                              = elock.WithPrefix
 	_ func(func(string)) elock.Opt                        = elock.WithSuccessCallback
+
+	_ func(ctx context.Context, key string, ttl int, fn func()) (time.Duration, error)     = elock.RunFuncInLock
+	_ func(ctx context.Context, key string, ttl int, job elock.Job) (time.Duration, error) = elock.RunJobInLock
 
 	_ interface {
 		Lock(ctx context.Context, key string, ttl int) error
@@ -41,22 +43,6 @@ var (
 		Close() error
 	} = (*elock.ELocker)(nil)
 )
-
-// start returns a client, and an option that keeps the test to itself.
-func start(t *testing.T) (*clientv3.Client, elock.Opt) {
-	t.Helper()
-	s := etcdtest.Start(t)
-	return s.Client(t), elock.WithPrefix(s.Prefix(t))
-}
-
-func closing(t *testing.T, l *elock.ELocker) *elock.ELocker {
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-	})
-	return l
-}
 
 // The program of the original documentation, but for its address.
 func TestTheDocumentedProgramRuns(t *testing.T) {
@@ -96,8 +82,8 @@ func (j *countJob) Run() { j.runs.Add(1) }
 // The second program of the original documentation.
 func TestTheDocumentedJobRuns(t *testing.T) {
 	t.Parallel()
-	client, prefix := start(t)
-	elocker, myJob := closing(t, elock.NewELocker(client, prefix)), new(countJob)
+	_, _, client, prefix := newPair(t)
+	elocker, myJob := locktest.Closing(t, elock.NewELocker(client, elock.WithPrefix(prefix))), new(countJob)
 	var out bytes.Buffer
 	log := log.New(&out, "", 0)
 
@@ -114,9 +100,9 @@ func TestTheDocumentedJobRuns(t *testing.T) {
 
 func TestEachOptionReachesTheLocker(t *testing.T) {
 	t.Parallel()
-	client, prefix := start(t)
+	_, _, _, prefix := newPair(t)
 	acquired, ended := make(chan string, 1), make(chan string, 1)
-	l := closing(t, elock.NewELocker(client, prefix,
+	l := beside(t, prefix,
 		elock.WithMaxHeldTime(20*time.Millisecond),
 		elock.WithMonitorTicks(time.Millisecond),
 		elock.WithRandomSleep(time.Hour, time.Hour),
@@ -126,7 +112,7 @@ func TestEachOptionReachesTheLocker(t *testing.T) {
 				t.Errorf("held %v", held)
 			}
 			ended <- key
-		})))
+		}))
 	// It sleeps until the monitor ends it.
 	_, err := l.RunFuncInLock(t.Context(), "k", 10, func() { t.Error("the function ran") })
 	if !errors.Is(err, locker.ErrMaxHeld) {
@@ -144,54 +130,46 @@ func TestEachOptionReachesTheLocker(t *testing.T) {
 	}
 }
 
-func TestTheFrontDoorAndTheOtherPackagesShareLocks(t *testing.T) {
+func TestTheELockerAndTheOtherPackagesShareLocks(t *testing.T) {
 	t.Parallel()
-	client, prefix := start(t)
-	l := closing(t, elock.NewELocker(client, prefix))
-	other, err := locker.New(client, prefix, locker.WithTTL(time.Minute))
+	l, _, client, prefix := newPair(t)
+	other, err := locker.New(client, locker.WithPrefix(prefix), locker.WithTTL(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
-	closing(t, other)
+	locktest.Closing(t, other)
 	if err := l.Lock(t.Context(), "billing/42", 10); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.TryAcquire(t.Context(), keyspace.MustParse("billing/42")); !errors.Is(err, locker.ErrLocked) {
-		t.Errorf("got error %v, want %v", err, locker.ErrLocked)
+	for _, l := range []*locker.Locker{other, l.Locker()} {
+		if _, err := l.TryAcquire(t.Context(), keyspace.MustParse("billing/42")); !errors.Is(err, locker.ErrLocked) {
+			t.Errorf("got error %v, want %v", err, locker.ErrLocked)
+		}
 	}
 }
 
-func TestABadOptionComesBackFromEveryCall(t *testing.T) {
+func TestOptionsOfPackageLockerReachTheLocker(t *testing.T) {
 	t.Parallel()
-	client, _ := start(t)
-	lockers := map[string]*elock.ELocker{
-		"nil client":     elock.NewELocker(nil),
-		"nil option":     elock.NewELocker(client, nil),
-		"prefix":         elock.NewELocker(client, elock.WithPrefix("")),
-		"tick":           elock.NewELocker(client, elock.WithMonitorTicks(0)),
-		"max held time":  elock.NewELocker(client, elock.WithMaxHeldTime(-time.Second)),
-		"sleep":          elock.NewELocker(client, elock.WithRandomSleep(-time.Second, time.Second)),
-		"one among good": elock.NewELocker(client, elock.WithPrefix("p"), elock.WithMonitorTicks(-1), elock.WithPrefix("q")),
+	l, _, _, _ := newPair(t, elock.WithLockerOptions(locker.WithOwner("me"), locker.WithTTL(time.Minute)),
+		elock.WithLockerOptions(locker.WithRetain(0)))
+	lock(t, l, keyName)
+	q, err := l.Locker().Inspect(t.Context(), key)
+	if err != nil || len(q.Holders) != 1 || q.Holders[0].Name != "me" {
+		t.Errorf("holders %+v, %v", q.Holders, err)
 	}
-	ctx, key := context.Background(), keyspace.MustParse("k")
-	for name, l := range lockers {
-		var errs []error
-		add := func(_ any, err error) { errs = append(errs, err) }
-		add(nil, l.Lock(ctx, "k", 10))
-		add(nil, l.Unlock(ctx, "k"))
-		add(l.RunFuncInLock(ctx, "k", 10, func() { t.Error("ran") }))
-		add(l.RunJobInLock(ctx, "k", 10, new(countJob)))
-		add(l.Acquire(ctx, key))
-		add(l.TryAcquire(ctx, key))
-		add(nil, l.RunInLock(ctx, key, func(context.Context, *locker.Hold) error { return nil }))
-		add(l.Inspect(ctx, key))
-		add(l.Evict(ctx, key))
-		add(nil, l.Shutdown(ctx))
-		add(nil, l.Close())
-		for i, err := range errs {
-			if !errors.Is(err, locker.ErrInvalidOption) {
-				t.Errorf("%s, call %d: got error %v, want %v", name, i, err, locker.ErrInvalidOption)
-			}
-		}
-	}
+}
+
+func TestALockIsHeldForAnHourUnlessAnOptionSaysOtherwise(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := lockertest.New(t)
+		limited, unlimited := newELocker(t, lockertest.Client(l)), newELocker(t, lockertest.Client(l), elock.WithMaxHeldTime(0))
+		lock(t, limited, "limited")
+		lock(t, unlimited, "unlimited")
+		time.Sleep(time.Hour)
+		locktest.WantErr(t, limited.Lock(t.Context(), "limited", 15), locker.ErrLocked)
+		time.Sleep(2 * locker.DefaultMonitorTicks)
+		locktest.WantErr(t, limited.Unlock(t.Context(), "limited"), locker.ErrMaxHeld)
+		unlock(t, unlimited, "unlimited")
+	})
 }

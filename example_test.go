@@ -9,6 +9,7 @@ import (
 
 	"github.com/phpgao/elock"
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
 
@@ -45,7 +46,43 @@ func ExampleNewELocker() {
 	// <nil>
 }
 
-func ExampleELocker_runFuncInLock() {
+func ExampleELocker_Lock() {
+	client := dial()
+	defer client.Close()
+	l := elock.NewELocker(client)
+	defer l.Close()
+	ctx := context.Background()
+
+	fmt.Println(l.Lock(ctx, "my-key", 10)) // seconds
+	fmt.Println(errors.Is(l.Lock(ctx, "my-key", 10), locker.ErrLocked))
+	fmt.Println(l.Unlock(ctx, "my-key"))
+	fmt.Println(l.Unlock(ctx, "my-key"))
+	// Output:
+	// <nil>
+	// true
+	// <nil>
+	// elock: unlock "my-key": locker: lock is not held
+}
+
+func ExampleELocker_Locker() {
+	client := dial()
+	defer client.Close()
+	e := elock.NewELocker(client)
+	defer e.Close()
+
+	// What the classic calls do not offer: a wait, a context, a token.
+	key := keyspace.MustParse("nightly-report")
+	err := e.Locker().RunInLock(context.Background(), key, func(ctx context.Context, h *locker.Hold) error {
+		fmt.Println("holding", h.Key(), h.Token() > 0, ctx.Err())
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// holding nightly-report true <nil>
+	// <nil>
+}
+
+func ExampleELocker_RunFuncInLock() {
 	client := dial()
 	defer client.Close()
 	l := elock.NewELocker(client)
@@ -64,7 +101,7 @@ type report struct{ name string }
 
 func (r report) Run() { fmt.Println("writing", r.name) }
 
-func ExampleJob() {
+func ExampleELocker_RunJobInLock() {
 	client := dial()
 	defer client.Close()
 	l := elock.NewELocker(client)

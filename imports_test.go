@@ -52,9 +52,10 @@ func TestThePublicPackagesDragInNothingHeavy(t *testing.T) {
 		"go.etcd.io/bbolt",
 		"go.opentelemetry.io/otel/sdk",
 		module + "/internal/etcdtest",
+		module + "/internal/etcdsim",
 	}
-	all := list(t, ".", "./keyspace", "./locker", "./guard")
-	for _, name := range []string{module, module + "/keyspace", module + "/locker", module + "/guard"} {
+	all := list(t, ".", "./keyspace", "./locker", "./guard", "./once", "./election")
+	for _, name := range []string{module, module + "/keyspace", module + "/locker", module + "/guard", module + "/once", module + "/election"} {
 		for _, dep := range all[name].Deps {
 			if slices.ContainsFunc(heavy, func(h string) bool { return strings.HasPrefix(dep+"/", h+"/") }) {
 				t.Errorf("%s drags in %s", name, dep)
@@ -99,6 +100,84 @@ func TestThePublicPackagesImportOnlyFewModules(t *testing.T) {
 	}
 	if public < 4 {
 		t.Errorf("found %d public packages", public)
+	}
+}
+
+// floors are the packages that programs run and those that tests share, and what each imports of the others: only what is above it in this table.
+var floors = []struct {
+	name    string
+	imports []string
+}{
+	{"keyspace", nil},
+	{"internal/clock", nil},
+	{"internal/xctx", []string{"internal/clock"}},
+	{"internal/etcderr", nil},
+	{"internal/watchstream", nil},
+	{"internal/batch", []string{"internal/clock", "internal/etcderr", "internal/xctx", "keyspace"}},
+	{"internal/renewal", []string{"internal/clock", "internal/xctx"}},
+	{"internal/lease", []string{"internal/clock", "internal/etcderr", "internal/renewal", "internal/xctx"}},
+	{"internal/keywatch", []string{"internal/watchstream", "internal/xctx"}},
+	{"internal/feed", []string{"internal/watchstream", "internal/xctx"}},
+	{"internal/losswatch", []string{"internal/etcderr", "internal/feed", "internal/keywatch", "internal/xctx"}},
+	{"internal/latewrite", []string{"internal/etcderr", "internal/xctx"}},
+	{"internal/lane", []string{"keyspace"}},
+	{"internal/callback", nil},
+	{"internal/record", nil},
+	{"internal/calls", []string{"internal/batch", "internal/clock", "internal/etcderr", "internal/watchstream", "internal/xctx"}},
+	{"internal/place", []string{"internal/batch", "internal/calls", "internal/feed", "internal/record", "internal/xctx"}},
+	{"internal/queue", []string{"internal/batch", "internal/calls", "internal/latewrite", "internal/lease", "internal/place", "internal/record", "internal/xctx", "keyspace"}},
+	{"internal/outcome", []string{"internal/batch", "internal/calls", "internal/queue", "internal/record", "internal/xctx"}},
+	{"internal/inspect", []string{"internal/calls", "internal/feed", "internal/place", "internal/queue", "internal/record", "internal/xctx", "keyspace"}},
+	{"locker", []string{"internal/batch", "internal/callback", "internal/calls", "internal/clock", "internal/feed", "internal/inspect", "internal/keywatch", "internal/lane", "internal/lease",
+		"internal/losswatch", "internal/outcome", "internal/place", "internal/queue", "internal/record", "internal/xctx", "keyspace"}},
+	{"guard", []string{"internal/etcderr", "internal/watchstream", "internal/xctx", "keyspace", "locker"}},
+	{"once", []string{"keyspace", "locker"}},
+	{"election", []string{"guard", "keyspace", "locker"}},
+	{"otelhook", []string{"locker"}},
+	{"", []string{"keyspace", "locker"}},
+
+	// What tests share. Nothing above imports it.
+	{"internal/etcdsim", nil},
+	{"internal/etcdtest/mode", nil},
+	{"internal/etcdtest/process", nil},
+	{"internal/etcdtest/member", []string{"internal/etcdtest/process"}},
+	{"internal/etcdtest", []string{"internal/etcdtest/member", "internal/etcdtest/mode", "internal/etcdtest/process"}},
+	{"locker/lockertest", []string{"internal/etcdsim", "keyspace", "locker"}},
+	{"internal/locktest", []string{"internal/etcdtest", "keyspace", "locker"}},
+	{"internal/simtest", []string{"internal/etcdsim", "keyspace", "locker"}},
+}
+
+// docs/architecture.md has them in a picture.
+func TestImportsGoDown(t *testing.T) {
+	t.Parallel()
+	all := list(t, ".", "./keyspace", "./locker", "./guard", "./once", "./election", "./otelhook", "./locker/lockertest", "./internal/locktest", "./internal/simtest")
+	below := make(map[string]bool)
+	for _, f := range floors {
+		for _, i := range f.imports {
+			if !below[i] {
+				t.Errorf("%q may import %s, which is not below it", f.name, i)
+			}
+		}
+		below[f.name] = true
+		p, ok := all[strings.TrimSuffix(module+"/"+f.name, "/")]
+		if !ok {
+			t.Errorf("there is no package %q", f.name)
+		}
+		for _, i := range p.Imports {
+			if i, ours := strings.CutPrefix(i, module+"/"); ours && !slices.Contains(f.imports, i) {
+				t.Errorf("%q imports %s", f.name, i)
+			}
+		}
+		for _, i := range f.imports {
+			if !slices.Contains(p.Imports, module+"/"+i) {
+				t.Errorf("%q may import %s, and does not", f.name, i)
+			}
+		}
+	}
+	for name := range all {
+		if name, ours := strings.CutPrefix(name, module); ours && !below[strings.TrimPrefix(name, "/")] {
+			t.Errorf("%q is on no floor", name)
+		}
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
 	"github.com/phpgao/elock/keyspace"
@@ -20,30 +19,19 @@ import (
 // prefix can do everything, and elsewhere gets etcd's own error.
 func TestAUserWithReadAndWriteUnderThePrefixNeedsNoOtherPermission(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.StartOwn(t)
-	as := func(name string) func(*clientv3.Config) {
-		return func(c *clientv3.Config) { c.Username, c.Password = name, "secret" }
-	}
-	admin, ctx := etcd.Client(t), t.Context()
+	etcd := etcdtest.StartAuth(t, etcdtest.AuthConfig{})
+	etcd.Grant(t, "elock")
+	ctx := t.Context()
 	must := func(_ any, err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	must(admin.UserAdd(ctx, "root", "secret"))
-	must(admin.RoleAdd(ctx, "root"))
-	must(admin.UserGrantRole(ctx, "root", "root"))
-	must(admin.UserAdd(ctx, "app", "secret"))
-	must(admin.RoleAdd(ctx, "locks"))
-	must(admin.RoleGrantPermission(ctx, "locks", "/elock/", clientv3.GetPrefixRangeEnd("/elock/"),
-		clientv3.PermissionType(clientv3.PermReadWrite)))
-	must(admin.UserGrantRole(ctx, "app", "locks"))
-	must(admin.AuthEnable(ctx))
 
 	open := func(opts ...locker.Option) *locker.Locker {
 		quiet := locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
-		l, err := locker.New(etcd.Client(t, as("app")), append(opts, quiet)...)
+		l, err := locker.New(etcd.Client(t), append(opts, quiet)...)
 		must(l, err)
 		t.Cleanup(func() {
 			if err := l.Close(); err != nil {
@@ -81,7 +69,7 @@ func TestAUserWithReadAndWriteUnderThePrefixNeedsNoOtherPermission(t *testing.T)
 	select {
 	case <-holds[11].Context().Done():
 		var lost *locker.LostError
-		if err := holds[11].Err(); !errors.As(err, &lost) || lost.Reason != locker.Evicted {
+		if err := holds[11].Err(); !errors.As(err, &lost) || lost.Reason != locker.ReasonEvicted {
 			t.Errorf("got %v, want evicted", err)
 		}
 	case <-time.After(30 * time.Second):

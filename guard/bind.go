@@ -79,5 +79,5 @@ func (b bound[T]) store(ctx context.Context, h *locker.Hold, value T) error {
 	if err := h.Release(ctx); ended(err) {
 		return fmt.Errorf("stored, but %w", bare(err))
 	}
-	return nil // if the lock is not free yet, that is tried on
+	return nil // a lock that is not free yet is freed in the background
 }

@@ -217,11 +217,11 @@ func evict(tb testing.TB, operator *locker.Locker) {
 	}
 }
 
-func TestABoundValueHasNoVersionsAndCannotBeWatchedOrCombined(t *testing.T) {
+func TestABoundValueHasNoVersionsAndCannotBeWatchedDeletedOrCombined(t *testing.T) {
 	t.Parallel()
 	a, _ := newPair(t)
 	g := guard.New(a, key, guard.Bind[int](new(shelf)))
-	for _, use := range []string{"get a version", "watch", "update of two", "update of several"} {
+	for _, use := range []string{"get a version", "watch", "delete", "update of two", "update of several"} {
 		if err := uses[use](g, t.Context()); !errors.Is(err, guard.ErrNoResource) {
 			t.Errorf("%s: got error %v, want %v", use, err, guard.ErrNoResource)
 		}

@@ -3,7 +3,6 @@ package guard
 import (
 	"bytes"
 	"encoding"
-	"encoding/json"
 )
 
 // A Codec turns a value into the bytes that are kept in etcd, and back. Its
@@ -13,16 +12,25 @@ type Codec[T any] interface {
 	Unmarshal(data []byte) (T, error)
 }
 
-// JSON returns the codec of encoding/json.
-func JSON[T any]() Codec[T] { return jsonCodec[T]{} }
+// A Merger is a Codec that sees what an update is about to replace. Where a value
+// is stored, an update calls Merge and not Marshal.
+//
+// A Codec that wraps a Merger must have the method too: otherwise an update loses
+// what Merge keeps.
+type Merger[T any] interface {
+	Codec[T]
+	// Merge is Marshal, and keeps what is in old and a T does not hold. old is what
+	// the function of the update was given, as it is stored. If Merge cannot keep it,
+	// it returns an error that matches ErrLossy.
+	Merge(old []byte, value T) ([]byte, error)
+}
 
-type jsonCodec[T any] struct{}
-
-func (jsonCodec[T]) Marshal(value T) ([]byte, error) { return json.Marshal(value) }
-
-func (jsonCodec[T]) Unmarshal(data []byte) (value T, err error) {
-	err = json.Unmarshal(data, &value)
-	return value, err
+// merge is the Merge of a Codec that has it, and the Marshal of others.
+func merge[T any](c Codec[T], old []byte, value T) ([]byte, error) {
+	if m, ok := c.(Merger[T]); ok {
+		return m.Merge(old, value)
+	}
+	return c.Marshal(value)
 }
 
 // Binary returns the codec of a type that marshals itself to bytes, such as

@@ -21,11 +21,13 @@
 // nothing was stored, except for locker.ErrOutcomeUnknown.
 //
 // [Guard.Get] reads the value without the lock, [Guard.Watch] yields it and then
-// every commit, and [Guard.View] keeps it from changing while a function runs.
-// [Update2] and [UpdateN] update several values at once: all, or none.
+// every commit, and [Guard.View] keeps it from changing while a function runs. A
+// [Version] tells a zero T that is stored from a value that is not.
+// [Update2] and [UpdateN] update several values at once: all, or none. [Guard.Delete]
+// deletes one; the functions of an [Optional] one may look before they do.
 //
-// A [Codec] makes bytes of a value: [JSON], [Text], [Binary], [Bytes], or one of
-// your own.
+// A [Codec] makes bytes of a value: [JSON], which keeps what other versions of a
+// program have stored, [Text], [Binary], [Bytes], or one of your own.
 //
 // # Values elsewhere
 //

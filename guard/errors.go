@@ -4,28 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-
+	"github.com/phpgao/elock/internal/etcderr"
 	"github.com/phpgao/elock/locker"
 )
 
 var (
-	// ErrFenced says that an update was not stored, because the lock was lost
-	// or the value was changed by somebody without the lock. If the lock was
+	// ErrFenced says that an update or a deletion was not carried out, because the
+	// lock was lost or the value was changed by somebody without the lock. If the lock was
 	// lost, the error matches the reason too: locker.ErrLost, locker.ErrMaxHeld,
 	// locker.ErrClosed, or locker.ErrReleased if it was the function's doing.
-	ErrFenced = errors.New("guard: fenced off, nothing stored")
+	ErrFenced = errors.New("guard: fenced off, nothing written")
 	// ErrNoResource says that the guard has no resource, or none that can do
-	// what was asked: only a Stored value can be watched, has versions, and can
-	// be updated together with others.
+	// what was asked: only a Stored or Optional value can be watched and deleted,
+	// has versions, and can be updated together with others.
 	ErrNoResource = errors.New("guard: no such resource")
 	// ErrEncode says that the codec could not marshal a value. Nothing was
 	// stored.
 	ErrEncode = errors.New("guard: value does not encode")
 	// ErrDecode says that the codec could not unmarshal what is stored.
 	ErrDecode = errors.New("guard: value does not decode")
+	// ErrLossy says that an update would have lost something that is stored and the
+	// guard's type does not hold. Nothing was stored. See JSON.
+	ErrLossy = errors.New("guard: the update would lose data")
 	// ErrTooLarge says that a value is larger than etcd takes in one request,
 	// 1.5 MiB by default. Nothing was stored.
 	ErrTooLarge = errors.New("guard: value is too large")
@@ -34,28 +35,29 @@ var (
 // invalid returns an error that matches locker.ErrInvalidOption.
 func invalid(what string) error { return fmt.Errorf("%w: %s", locker.ErrInvalidOption, what) }
 
-var errClientClosed = errors.New("guard: the client is closed")
+var (
+	errClientClosed = errors.New("guard: the client is closed")
+	errSharing      = invalid("an update under a shared lock: drop locker.Shared, or use View")
+)
 
-var errSharing = invalid("an update under a shared lock: drop locker.Shared, or use View")
+// A funcError is an error of the caller's function, which is returned as it is.
+type funcError struct{ error }
 
-// theirs is an error of the caller's function, which goes back as it is.
-type theirs struct{ error }
+func (e funcError) Unwrap() error { return e.error }
 
-func (e theirs) Unwrap() error { return e.error }
-
-// named returns err as the error of an operation on a key, unless it is the
-// caller's own.
+// named returns err as the error of an operation on a key. The error of the caller's
+// function stays as it is.
 func named(op, key string, err error) error {
 	switch e := err.(type) {
 	case nil:
 		return nil
-	case theirs:
+	case funcError:
 		return e.error
 	case *locker.Error:
-		if e.Op == op { // it names one of several keys
+		switch e.Op {
+		case op: // it names the one of several keys that it is about
 			return e
-		}
-		if e.Op == "run" { // of the hold
+		case "run": // by Hold.Run, for an operation of the guard
 			err = e.Err
 		}
 	}
@@ -79,36 +81,13 @@ func ended(err error) bool {
 // that says more.
 func ctxError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
-	if errors.Is(cause, err) {
+	if errors.Is(cause, err) || cause == locker.ErrUnavailable {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)
 }
 
-// etcdError prefers the error of the context.
-func etcdError(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		return ctxError(ctx)
-	}
-	return err
-}
-
-// refused reports whether err is etcd's answer to a read that will not be
-// another one next time.
+// refused reports whether etcd would answer the same read in the same way again.
 func refused(err error) bool {
-	var e rpctypes.EtcdError
-	if !errors.As(err, &e) {
-		return false
-	}
-	switch e.Code().String() {
-	case "InvalidArgument", "PermissionDenied", "Unauthenticated", "FailedPrecondition":
-		return true
-	}
-	return false
-}
-
-// tooLarge reports whether err says that a request was too large: for etcd, or
-// for gRPC on either side.
-func tooLarge(err error) bool {
-	return errors.Is(err, rpctypes.ErrRequestTooLarge) || err != nil && strings.Contains(err.Error(), "message larger than max")
+	return (etcderr.Refused(err) || etcderr.TooLarge(err)) && !etcderr.Passing(err)
 }

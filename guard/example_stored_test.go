@@ -94,16 +94,16 @@ func ExampleGuard_GetVersion() {
 	ctx := context.Background()
 
 	kettle := item(l, "kettle")
-	_, version, err := kettle.GetVersion(ctx)
-	fmt.Println("stored:", version != 0, err)
+	now, err := kettle.GetVersion(ctx)
+	fmt.Println(now.Value.Stock, "in stock; stored:", now.Stored(), err)
 	if _, err := kettle.Update(ctx, func(_ context.Context, cur Item) (Item, error) { return cur, nil }); err != nil {
 		fmt.Println(err)
 	}
-	_, version, err = kettle.GetVersion(ctx)
-	fmt.Println("stored:", version != 0, err)
+	now, err = kettle.GetVersion(ctx)
+	fmt.Println(now.Value.Stock, "in stock; stored:", now.Stored(), err)
 	// Output:
-	// stored: false <nil>
-	// stored: true <nil>
+	// 0 in stock; stored: false <nil>
+	// 0 in stock; stored: true <nil>
 }
 
 func ExampleGuard_Watch() {
@@ -117,8 +117,12 @@ func ExampleGuard_Watch() {
 			fmt.Println(err)
 			break
 		}
-		fmt.Println("in stock:", now.Stock)
-		if now.Stock == 3 {
+		if !now.Stored() { // never stored, or deleted
+			fmt.Println("not sold here")
+		} else {
+			fmt.Println("in stock:", now.Value.Stock)
+		}
+		if now.Value.Stock == 3 {
 			break
 		}
 		_, err := kettle.Update(ctx, func(_ context.Context, cur Item) (Item, error) {
@@ -131,10 +135,69 @@ func ExampleGuard_Watch() {
 		}
 	}
 	// Output:
-	// in stock: 0
+	// not sold here
 	// in stock: 1
 	// in stock: 2
 	// in stock: 3
+}
+
+func ExampleGuard_Delete() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	kettle := item(l, "kettle")
+	if _, err := kettle.Update(ctx, func(context.Context, Item) (Item, error) { return Item{"kettle", 8}, nil }); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(kettle.Delete(ctx))
+	fmt.Println(kettle.Delete(ctx)) // there is nothing to delete: no error
+	now, err := kettle.GetVersion(ctx)
+	fmt.Println("stored:", now.Stored(), err)
+	// Output:
+	// <nil>
+	// <nil>
+	// stored: false <nil>
+}
+
+// A value that is there or not: the last one to leave deletes it.
+func ExampleOptional() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	type Session struct{ Users int }
+	session := guard.New(l, keyspace.MustParse("session/7"), guard.Optional(guard.JSON[Session]()))
+	join := func(_ context.Context, cur *Session) (*Session, error) {
+		if cur == nil {
+			return &Session{Users: 1}, nil
+		}
+		cur.Users++
+		return cur, nil
+	}
+	leave := func(_ context.Context, cur *Session) (*Session, error) {
+		if cur == nil || cur.Users == 1 {
+			return nil, nil // deletes it
+		}
+		cur.Users--
+		return cur, nil
+	}
+	for _, step := range []func(context.Context, *Session) (*Session, error){join, join, leave, leave} {
+		now, err := session.Update(ctx, step)
+		if err != nil {
+			fmt.Println(err)
+		}
+		if now == nil {
+			fmt.Println("nobody is left")
+			continue
+		}
+		fmt.Println("users:", now.Users)
+	}
+	// Output:
+	// users: 1
+	// users: 2
+	// users: 1
+	// nobody is left
 }
 
 func ExampleGuard_View() {
@@ -212,6 +275,55 @@ func ExampleStored() {
 	// Output:
 	// <nil>
 	// /elock/net:/gateway is 192.0.2.1 <nil>
+}
+
+// An old version of a program updates what a new one has stored.
+func ExampleJSON() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	type Lamp struct { // of the new version
+		Stock int
+		Watts int
+	}
+	newer := guard.New(l, stock.Key("lamp"), guard.Stored(guard.JSON[Lamp]()))
+	if _, err := newer.Update(ctx, func(context.Context, Lamp) (Lamp, error) { return Lamp{Stock: 8, Watts: 60}, nil }); err != nil {
+		fmt.Println(err)
+	}
+	older := item(l, "lamp") // Item has no Watts
+	if _, err := older.Update(ctx, func(_ context.Context, cur Item) (Item, error) { cur.Stock--; return cur, nil }); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(newer.Get(ctx))
+	// Output: {7 60} <nil>
+}
+
+func ExampleRefuseUnknown() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	if _, err := l.Client().Put(ctx, stock.Key("lamp").ValuePath(l.Prefix()), `{"Stock":8,"Watts":60}`); err != nil {
+		fmt.Println(err)
+	}
+	lamp := guard.New(l, stock.Key("lamp"), guard.Stored(guard.JSON[Item](guard.RefuseUnknown())))
+	_, err := lamp.Update(ctx, func(_ context.Context, cur Item) (Item, error) { cur.Stock--; return cur, nil })
+	fmt.Println(errors.Is(err, guard.ErrLossy))
+	fmt.Println(err)
+	now, err := lamp.Get(ctx)
+	fmt.Println(now.Stock, err)
+	// Output:
+	// true
+	// elock: update "stock/lamp": guard: the update would lose data: json: unknown field "Watts"
+	// 8 <nil>
+}
+
+func ExampleDropUnknown() {
+	codec := guard.JSON[Item](guard.DropUnknown()).(guard.Merger[Item])
+	data, err := codec.Merge([]byte(`{"SKU":"lamp","Stock":8,"Watts":60}`), Item{"lamp", 7})
+	fmt.Printf("%s %v\n", data, err)
+	// Output: {"SKU":"lamp","Stock":7} <nil>
 }
 
 func ExampleBinary() {

@@ -27,6 +27,11 @@ func putsKey(ops []clientv3.Op, name string) bool {
 	})
 }
 
+// deletes reports whether t may delete the key.
+func (t txn) deletes(name string) bool {
+	return slices.ContainsFunc(t.thens, func(op clientv3.Op) bool { return op.IsDelete() && string(op.KeyBytes()) == name })
+}
+
 // writes reports whether t may write anything.
 func (t txn) writes() bool {
 	return slices.ContainsFunc(slices.Concat(t.thens, t.elses), func(op clientv3.Op) bool {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/phpgao/elock/guard"
-	"github.com/phpgao/elock/internal/etcdtest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -123,7 +122,7 @@ func TestALostLockTellsTheFunctionAndTheCaller(t *testing.T) {
 				wantErr(t, err, own)
 			}
 			var lost *locker.LostError
-			if !errors.As(err, &lost) || lost.Reason != locker.Evicted {
+			if !errors.As(err, &lost) || lost.Reason != locker.ReasonEvicted {
 				t.Errorf("got error %v, want it to say evicted", err)
 			}
 			if v != 7 {
@@ -231,7 +230,7 @@ func TestTryRunOfALockThatIsHeldFailsWithoutACall(t *testing.T) {
 func TestABadGuardFailsOnEveryCall(t *testing.T) {
 	t.Parallel()
 	a, _ := newPair(t)
-	bad, _ := locker.New(etcdtest.Start(t).Client(t), locker.WithMonitorTicks(0))
+	var bad locker.Locker
 	rows := []struct {
 		name string
 		g    *guard.Guard[int]
@@ -239,7 +238,7 @@ func TestABadGuardFailsOnEveryCall(t *testing.T) {
 		want error
 	}{
 		{"nil Locker", guard.New[int](nil, key), never(t), locker.ErrInvalidOption},
-		{"bad Locker", guard.New[int](bad, key), never(t), locker.ErrInvalidOption},
+		{"zero Locker", guard.New[int](&bad, key), never(t), locker.ErrInvalidOption},
 		{"zero key", guard.New[int](a, keyspace.Key{}), never(t), keyspace.ErrInvalid},
 		{"nil function", guard.New[int](a, key), nil, locker.ErrInvalidOption},
 		{"nil option", guard.New(a, key, nil, guard.Acquiring[int]()), never(t), locker.ErrInvalidOption},

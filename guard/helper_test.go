@@ -3,21 +3,19 @@ package guard_test
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"testing"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/guard"
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
 
 // wait bounds what a test waits for; a test that passes never waits so long.
-const wait = 30 * time.Second
+const wait = locktest.Wait
 
 var (
 	key     = keyspace.MustParse("space/key")
@@ -35,17 +33,7 @@ func newPair(tb testing.TB, opts ...locker.Option) (a, b *locker.Locker) {
 // newLocker returns a Locker that is quiet and closed when the test ends.
 func newLocker(tb testing.TB, client *clientv3.Client, opts ...locker.Option) *locker.Locker {
 	tb.Helper()
-	quiet := locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	l, err := locker.New(client, append([]locker.Option{quiet}, opts...)...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			tb.Errorf("Close: %v", err)
-		}
-	})
-	return l
+	return locktest.New(tb, client, opts...)
 }
 
 // never is a Func that must not be called.
@@ -88,20 +76,10 @@ func wantLocked(tb testing.TB, l *locker.Locker) {
 
 func wantErr(tb testing.TB, err error, want ...error) {
 	tb.Helper()
-	for _, w := range want {
-		if !errors.Is(err, w) {
-			tb.Fatalf("got error %v, want %v", err, w)
-		}
-	}
+	locktest.WantErr(tb, err, want...)
 }
 
 func receive[T any](tb testing.TB, c <-chan T) T {
 	tb.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(wait):
-		tb.Fatal("waited too long")
-		panic("unreachable")
-	}
+	return locktest.Receive(tb, c)
 }

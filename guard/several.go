@@ -17,16 +17,16 @@ import (
 // that both locks are still held and both values are those that fn was given.
 //
 // The locks are taken in an order of their own, so calls that name the same
-// guards in another order do not block each other for good. Both values must be
-// Stored, with the same Locker, under different keys; otherwise the error is
-// ErrNoResource or locker.ErrInvalidOption, before anything is sent. The locks
-// are acquired with the options of a, and then those of b. The other errors are
-// those of Update.
+// guards in another order do not block each other for good. locker.HoldSetFrom
+// gives fn the holds. Both values must be Stored, with the same Locker, under
+// different keys; otherwise the error is ErrNoResource or locker.ErrInvalidOption,
+// before anything is sent. The locks are acquired with the options of a, and then
+// those of b. The other errors are those of Update.
 func Update2[A, B any](ctx context.Context, a *Guard[A], b *Guard[B], fn func(ctx context.Context, a A, b B) (A, B, error)) error {
 	ca, cb := &cell[A]{guard: a}, &cell[B]{guard: b}
 	return updateAll(ctx, []anyCell{ca, cb}, fn == nil, func(ctx context.Context) (err error) {
 		if ca.value, cb.value, err = fn(ctx, ca.value, cb.value); err != nil {
-			return theirs{err}
+			return funcError{err}
 		}
 		return nil
 	})
@@ -49,7 +49,7 @@ func UpdateN[T any](ctx context.Context, guards []*Guard[T], fn func(ctx context
 		}
 		values, err := fn(ctx, values)
 		if err != nil {
-			return theirs{err}
+			return funcError{err}
 		}
 		if len(values) != len(cells) {
 			return invalid(fmt.Sprintf("%d values returned for %d guards", len(values), len(cells)))
@@ -71,12 +71,12 @@ type cell[T any] struct {
 
 // anyCell is a cell of any type.
 type anyCell interface {
-	open(ctx context.Context, o *opening) error // adds its own to o
+	open(ctx context.Context, o *opening) error // adds the cell's part to o
 	load(from *mvccpb.KeyValue) error
 	change() (change, error)
 }
 
-// An opening is what it takes to acquire the locks of cells, and to read them.
+// An opening collects what acquires the locks of all cells, and reads their values.
 type opening struct {
 	locker *locker.Locker
 	keys   []keyspace.Key
@@ -120,6 +120,7 @@ const opUpdate = "update"
 // locks' own, must fit into a transaction of etcd.
 const maxCells = 32
 
+// twice reports whether a key is among keys more than once.
 func twice(keys []keyspace.Key) bool {
 	seen := make(map[keyspace.Key]bool)
 	return slices.ContainsFunc(keys, func(k keyspace.Key) bool {
@@ -148,12 +149,12 @@ func updateAll(ctx context.Context, cells []anyCell, noFunc bool, fn func(contex
 	case noFunc:
 		return named(opUpdate, names, invalid("nil function"))
 	}
-	h, err := o.locker.AcquireAllWith(ctx, append(o.opts, o.loads...), o.keys...)
+	h, err := o.locker.AcquireAll(ctx, o.keys, append(o.opts, o.loads...)...)
 	if err != nil {
 		return err
 	}
 	stored := false
-	err = h.Run(func(inner context.Context, h *locker.Hold) error {
+	err = h.Run(func(inner context.Context, h *locker.HoldSet) error {
 		if h.Shared() {
 			return errSharing
 		}
@@ -183,7 +184,7 @@ func updateAll(ctx context.Context, cells []anyCell, noFunc bool, fn func(contex
 		return nil
 	})
 	if stored {
-		return nil // if a lock is not free yet, that is tried on
+		return nil // a lock that is not free yet is freed in the background
 	}
 	return named(opUpdate, names, err)
 }

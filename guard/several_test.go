@@ -54,7 +54,7 @@ func TestTwoValuesAreStoredInOneCommit(t *testing.T) {
 			if n != i || len(a) != i {
 				t.Errorf("the function gets %q, %d", a, n)
 			}
-			h, _ := locker.HoldFrom(ctx)
+			h, _ := locker.HoldSetFrom(ctx)
 			if len(h.Tokens()) != 2 {
 				t.Errorf("the hold has tokens %v", h.Tokens())
 			}
@@ -63,13 +63,10 @@ func TestTwoValuesAreStoredInOneCommit(t *testing.T) {
 		wantErr(t, err, nil)
 		wantAllFree(t, s.locker(t), n.Key(), a.Key())
 	}
-	nv, nver, err := n.GetVersion(t.Context())
-	wantValue(t, nv, err, 3)
-	av, aver, err := a.GetVersion(t.Context())
-	wantValue(t, av, err, "xxx")
-	if nver != aver {
-		t.Errorf("they were committed at %d and %d", nver, aver)
-	}
+	nv, err := n.GetVersion(t.Context())
+	wantVersion(t, nv, err, 3)
+	av, err := a.GetVersion(t.Context())
+	wantValue(t, av, err, guard.Version[string]{Value: "xxx", Revision: nv.Revision})
 }
 
 func TestManyValuesAreStoredInOneCommitInTheirOrder(t *testing.T) {
@@ -94,12 +91,12 @@ func TestManyValuesAreStoredInOneCommitInTheirOrder(t *testing.T) {
 	}
 	first := int64(0)
 	for i, g := range all {
-		v, version, err := g.GetVersion(t.Context())
-		wantValue(t, v, err, i)
+		v, err := g.GetVersion(t.Context())
+		wantVersion(t, v, err, i)
 		if first == 0 {
-			first = version
+			first = v.Revision
 		}
-		wantValue(t, version, nil, first)
+		wantValue(t, v.Revision, nil, first)
 	}
 	wantErr(t, guard.UpdateN(t.Context(), all[:1], func(_ context.Context, values []int) ([]int, error) {
 		return []int{values[0] + 100}, nil
@@ -282,8 +279,8 @@ func TestAnUpdateOfSeveralThatReturnsAnotherNumberOfValuesStoresNothing(t *testi
 		})
 		wantErr(t, err, locker.ErrInvalidOption)
 		for id := range 3 {
-			_, version, err := number(l, id).GetVersion(t.Context())
-			wantValue(t, version, err, 0)
+			v, err := number(l, id).GetVersion(t.Context())
+			wantVersion(t, v, err, absent)
 		}
 		wantAllFree(t, s.locker(t), numbers.Key(1), numbers.Key(2))
 	}

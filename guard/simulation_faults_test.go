@@ -10,63 +10,42 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/internal/simtest"
 	"github.com/phpgao/elock/locker"
-)
-
-// A profile is what may go wrong in a run.
-type profile int
-
-const (
-	calm    profile = iota // messages take time, and nothing goes wrong but what operators and strangers do
-	lossy                  // messages are lost or late, and whoever sent them is told
-	network                // messages are lost, late and cut off
-	cluster                // etcd loses its leader, compacts, breaks watches, and its lease clock is fast
-	storm                  // all of that
-	profiles
 )
 
 // plan returns how messages travel.
 func (w *world) plan() etcdsim.Plan {
-	f := etcdsim.Faults{MinDelay: 50 * time.Microsecond, MaxDelay: 5 * time.Millisecond}
-	if w.profile == lossy {
-		f.LoseRequest, f.LoseAnswer = 0.03, 0.03
-		f.Late, f.MaxLate = 1, w.span(time.Second, 10*time.Second)
-	}
-	if w.profile == network || w.profile == storm {
-		f.MaxDelay = w.span(5*time.Millisecond, 500*time.Millisecond)
-		f.LoseRequest, f.LoseAnswer = w.Float64()*0.05, w.Float64()*0.05
-		f.Late, f.MaxLate = 0.5, w.span(time.Millisecond, 10*time.Second)
-		f.Hang = w.Float64()
+	f := w.Messages()
+	if w.refuses() {
+		w.Refuse(&f)
 	}
 	return f.Plan()
 }
 
+// refuses reports whether etcd refuses single calls and runs out of space.
+func (w *world) refuses() bool { return w.Profile == simtest.Lossy || w.Profile.Shakes() }
+
 // torment causes faults until the work stops.
 func (w *world) torment() {
 	kinds := []func(){w.vandalize, w.trespass}
-	if w.profile == network || w.profile == storm {
-		kinds = append(kinds, w.cut, w.pause, w.breakStreams)
+	if w.Profile.CutsOff() {
+		kinds = append(kinds, w.Cut, w.Pause, w.BreakStreams)
 	}
-	if w.profile == cluster || w.profile == storm {
-		kinds = append(kinds, w.loseLeader, w.compact, w.sim.BreakWatches, w.hurryLeases)
+	if w.Profile.Shakes() {
+		kinds = append(kinds, w.LoseLeader, w.compact, w.BreakWatches, w.HurryLeases)
 	}
-	for {
-		time.Sleep(w.span(time.Millisecond, 5*time.Second))
-		if time.Now().After(w.end) {
-			return
-		}
-		w.mu.Lock()
-		w.tally.Faults++
-		w.mu.Unlock()
-		kinds[w.IntN(len(kinds))]()
+	if w.refuses() {
+		kinds = append(kinds, w.Fill)
 	}
+	w.Torment(5*time.Second, kinds...)
 }
 
 // vandalize deletes an entry of a queue by hand.
 func (w *world) vandalize() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	resp, err := w.operator.Get(ctx, "/"+locker.DefaultPrefix+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	resp, err := w.Operator.Get(ctx, "/"+locker.DefaultPrefix+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
 		return
 	}
@@ -75,24 +54,24 @@ func (w *world) vandalize() {
 		return
 	}
 	kv := entries[w.IntN(len(entries))]
-	w.logf("fault: %s is deleted by hand", kv.Key)
-	_, _ = w.operator.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(string(kv.Key)), "=", kv.CreateRevision)).
+	w.Logf("fault: %s is deleted by hand", kv.Key)
+	_, _ = w.Operator.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(string(kv.Key)), "=", kv.CreateRevision)).
 		Then(clientv3.OpDelete(string(kv.Key))).Commit()
 }
 
 func (w *world) isList(name string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
 	_, ok := w.lists[name]
 	return ok
 }
 
-// trespass appends to a list without its lock.
+// trespass appends to a list, or deletes it, without its lock.
 func (w *world) trespass() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	name := w.keys[w.IntN(len(w.keys))].ValuePath(locker.DefaultPrefix)
-	resp, err := w.operator.Get(ctx, name)
+	resp, err := w.Operator.Get(ctx, name)
 	if err != nil {
 		return
 	}
@@ -104,58 +83,22 @@ func (w *world) trespass() {
 			panic(err)
 		}
 	}
-	w.mu.Lock()
-	w.attempts = append(w.attempts, attempt{names: []string{name}, outcome: unknown})
+	w.Mu.Lock()
+	a := attempt{names: []string{name}, deletes: rev != 0 && w.Chance(0.2), outcome: unknown}
+	w.attempts = append(w.attempts, a)
 	data, _ := json.Marshal(append(list, len(w.attempts)))
-	w.log("fault: a stranger writes %s to %s", data, name)
-	w.mu.Unlock()
-	_, _ = w.operator.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(name), "=", rev)).
-		Then(clientv3.OpPut(name, string(data))).Commit()
-}
-
-func (w *world) anyone() *process { return w.procs[w.IntN(len(w.procs))] }
-
-func (w *world) cut() {
-	p, d := w.anyone(), w.span(time.Millisecond, 30*time.Second)
-	w.logf("fault: %s is cut off for %v", p.name, d)
-	p.client.Partition()
-	time.Sleep(d)
-	p.client.Heal()
-}
-
-func (w *world) pause() {
-	p, d := w.anyone(), w.span(time.Millisecond, 10*time.Second)
-	w.logf("fault: the messages of %s stand still for %v", p.name, d)
-	p.client.Pause(d)
-}
-
-func (w *world) breakStreams() { w.anyone().client.BreakStreams() }
-
-func (w *world) loseLeader() {
-	d := w.span(time.Millisecond, 10*time.Second)
-	w.logf("fault: no leader for %v", d)
-	w.sim.LoseLeader(d)
+	op := clientv3.OpPut(name, string(data))
+	if a.deletes {
+		op = clientv3.OpDelete(name)
+	}
+	w.Log("fault: a stranger writes %s to %s, or deletes it: %v", data, name, a.deletes)
+	w.Mu.Unlock()
+	_, _ = w.Operator.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(name), "=", rev)).Then(op).Commit()
 }
 
 func (w *world) compact() {
-	w.logf("fault: compaction")
-	w.mu.Lock()
+	w.Mu.Lock()
 	w.gaps = true
-	w.mu.Unlock()
-	w.sim.Compact()
-}
-
-func (w *world) hurryLeases() { w.sim.SetLeaseClock(float64(w.IntN(8))) }
-
-// calmDown ends all faults.
-func (w *world) calmDown() {
-	w.sim.SetPlan(nil)
-	w.sim.SetLeaseClock(0)
-	for _, p := range w.procs {
-		p.client.Heal()
-	}
-	time.Sleep(time.Minute) // pauses, leaderless times and late messages end by themselves
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.calm = true
+	w.Mu.Unlock()
+	w.Compact()
 }

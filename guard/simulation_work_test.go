@@ -3,15 +3,13 @@ package guard_test
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/phpgao/elock/guard"
-	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/internal/simtest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -20,9 +18,8 @@ const simMaxHeld = 20 * time.Second
 
 // A process is a client, and a Locker that is sometimes closed and made anew.
 type process struct {
-	w      *world
-	name   string
-	client *etcdsim.Client
+	*simtest.Process
+	w *world
 
 	restarting atomic.Bool
 
@@ -31,25 +28,14 @@ type process struct {
 }
 
 func (w *world) newProcess(name string) *process {
-	p := &process{w: w, name: name, client: w.sim.NewClient(name)}
-	p.start(w.dice)
+	p := &process{Process: w.NewProcess(name), w: w}
+	p.start(w.Dice)
 	return p
 }
 
-func (p *process) start(d dice) {
-	opts := []locker.Option{
-		locker.WithHandoff([]time.Duration{0, locker.DefaultHandoff, 100 * time.Millisecond}[d.IntN(3)]),
-		locker.WithRetain([]time.Duration{0, 0, 500 * time.Millisecond, 10 * time.Second}[d.IntN(4)]),
-		locker.WithOwner(p.name),
-		locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
-		locker.WithTTL(d.span(2*time.Second, 12*time.Second)),
-		locker.WithMaxHeldTime(simMaxHeld),
-		locker.WithMonitorTicks(time.Second),
-	}
-	if d.chance(0.3) {
-		opts = append(opts, locker.WithoutBatching())
-	}
-	l, err := locker.New(p.client.Client, opts...)
+func (p *process) start(d simtest.Dice) {
+	opts := append(p.Options(d), simtest.Retain(d), locker.WithMaxHeldTime(simMaxHeld), locker.WithMonitorTicks(time.Second))
+	l, err := locker.New(p.Client.Client, opts...)
 	if err != nil {
 		panic(err)
 	}
@@ -70,50 +56,65 @@ func (p *process) locker() *locker.Locker {
 // stop closes the Locker for good, and ends its watches.
 func (p *process) stop() { _ = p.locker().Close() }
 
-// watch checks that a watch yields what is committed, in order: everything,
+// watch checks that a watch yields the versions of a list, in order: everything,
 // unless there may be gaps, and the last of it at any rate.
 func (p *process) watch(l *locker.Locker, k keyspace.Key) {
 	w, name := p.w, k.ValuePath(locker.DefaultPrefix)
-	var last []int
-	yields := 0
-	for list, err := range list(l, k).Watch(context.Background()) {
-		w.mu.Lock()
-		now := w.lists[name]
-		switch {
-		case err != nil:
+	w.Mu.Lock()
+	start := len(w.lists[name]) - 1
+	w.Mu.Unlock()
+	var last guard.Version[[]int]
+	// at are the versions, by number, of which last may be one: several are not
+	// stored, and a Version does not tell which of them it is.
+	var at []int
+	for v, err := range list(l, k).Watch(context.Background()) {
+		w.Mu.Lock()
+		all := w.lists[name]
+		if err != nil {
 			if !errors.Is(err, locker.ErrClosed) {
-				w.fail("%s: watch of %v: %v", p.name, k, err)
+				w.Fail("%s: watch of %v: %v", p.Name, k, err)
 			}
-			if w.calm && len(last) != len(now) {
-				w.fail("%s: watch of %v ended with %v, not with %v", p.name, k, last, now)
+			// A list that is stored and deleted again in a gap is not told as deleted twice.
+			now := len(all) - 1
+			if w.calm && !slices.Contains(at, now) && !(w.gaps && at != nil && all[now].shows(last)) {
+				w.Fail("%s: watch of %v ended with %+v, not with %+v", p.Name, k, last, all[now])
 			}
-		case len(list) > len(now) || !slices.Equal(list, now[:len(list)]):
-			w.fail("%s: watch of %v yields %v, which never was", p.name, k, list)
-		case yields > 0 && (len(list) <= len(last) || len(list) > len(last)+1 && !w.gaps):
-			w.fail("%s: watch of %v yields %v after %v", p.name, k, list, last)
-		default:
-			last = list
-			w.tally.Watched++
+			w.Mu.Unlock()
+			continue
 		}
-		yields++
-		w.mu.Unlock()
+		var next []int
+		for i := start; i < len(all); i++ {
+			follows := at == nil || slices.Contains(at, i-1) || w.gaps && i > at[0]
+			if follows && all[i].shows(v) {
+				next = append(next, i)
+			}
+		}
+		if next == nil {
+			w.Fail("%s: watch of %v yields %+v after %+v; it was %+v", p.Name, k, v, last, all[start:])
+			next = []int{len(all) - 1}
+		}
+		last, at = v, next
+		w.tally.Watched++
+		w.Mu.Unlock()
 	}
 }
 
 // A worker is a goroutine of a process.
 type worker struct {
 	*process
-	dice
+	simtest.Dice
 }
 
 // work does random things until the end of the run.
 func (p worker) work() {
-	for time.Now().Before(p.w.end) {
-		time.Sleep(p.span(0, time.Second))
-		ctx, cancel := context.WithTimeout(context.Background(), p.span(time.Millisecond, 30*time.Second))
+	for time.Now().Before(p.w.End) {
+		time.Sleep(p.Span(0, time.Second))
+		ctx, cancel := context.WithTimeout(context.Background(), p.Span(time.Millisecond, 30*time.Second))
 		switch n := p.IntN(100); {
-		case n < 85:
+		case n < 78:
 			p.update(ctx)
+		case n < 85:
+			p.delete(ctx)
 		case n < 93:
 			p.get(ctx)
 		case n < 98:
@@ -130,8 +131,8 @@ func (p worker) restart() {
 		return
 	}
 	defer p.restarting.Store(false)
-	p.w.logf("%s: close: %v", p.name, p.locker().Close())
-	p.start(p.dice)
+	p.w.Logf("%s: close: %v", p.Name, p.locker().Close())
+	p.start(p.Dice)
 }
 
 // anyKeys returns n keys, or all if there are not so many.
@@ -146,25 +147,25 @@ func (p worker) anyKeys(n int) (keys []keyspace.Key) {
 func (p worker) update(ctx context.Context) {
 	w, l := p.w, p.locker()
 	keys := p.anyKeys(1)
-	if p.chance(0.4) {
+	if p.Chance(0.4) {
 		keys = p.anyKeys(1 + p.IntN(3))
 	}
-	w.mu.Lock()
+	w.Mu.Lock()
 	a := attempt{outcome: unknown}
 	for _, k := range keys {
 		a.names = append(a.names, k.ValuePath(locker.DefaultPrefix))
 	}
 	w.attempts = append(w.attempts, a)
 	id := len(w.attempts)
-	w.mu.Unlock()
+	w.Mu.Unlock()
 
-	own := p.chance(0.05)
+	own := p.Chance(0.05)
 	think := func(ctx context.Context) error {
-		d := p.span(0, 3*time.Second)
-		if p.chance(0.02) {
+		d := p.Span(0, 3*time.Second)
+		if p.Chance(0.02) {
 			d = simMaxHeld + 3*time.Second
 		}
-		if p.chance(0.5) { // one that does not look at its context
+		if p.Chance(0.5) { // one that does not look at its context
 			time.Sleep(d)
 		} else {
 			select {
@@ -210,22 +211,22 @@ func (p worker) update(ctx context.Context) {
 // judge notes what an update says has become of it.
 func (p worker) judge(id int, own bool, err error) {
 	w := p.w
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.log("%s: update %d of %v: %v", p.name, id, w.attempts[id-1].names, err)
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	w.Log("%s: update %d of %v: %v", p.Name, id, w.attempts[id-1].names, err)
 	var typed *locker.Error
 	switch {
 	case err == nil && own:
-		w.fail("%s: update %d succeeded although its function failed", p.name, id)
+		w.Fail("%s: update %d succeeded although its function failed", p.Name, id)
 	case err == nil:
 		w.attempts[id-1].outcome = done
 		w.tally.Done++
 	case err != errMine && !errors.As(err, &typed):
-		w.fail("%s: %T is not an *Error: %v", p.name, err, err)
+		w.Fail("%s: %T is not an *Error: %v", p.Name, err, err)
 	case errors.Is(err, locker.ErrOutcomeUnknown):
 		w.tally.Unknown++
 		if errors.Is(err, guard.ErrFenced) {
-			w.fail("%s: update %d is unknown and fenced off: %v", p.name, id, err)
+			w.Fail("%s: update %d is unknown and fenced off: %v", p.Name, id, err)
 		}
 	default:
 		w.attempts[id-1].outcome = failed
@@ -236,18 +237,39 @@ func (p worker) judge(id int, own bool, err error) {
 	}
 }
 
+// delete deletes a list. If that succeeds, the list was not stored at a moment of the call.
+func (p worker) delete(ctx context.Context) {
+	w, k := p.w, p.anyKeys(1)[0]
+	name := k.ValuePath(locker.DefaultPrefix)
+	w.Mu.Lock()
+	w.attempts = append(w.attempts, attempt{names: []string{name}, deletes: true, outcome: unknown})
+	id, before := len(w.attempts), len(w.lists[name])-1
+	w.Mu.Unlock()
+	err := list(p.locker(), k).Delete(ctx)
+	p.judge(id, false, err)
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	if err != nil {
+		return
+	}
+	w.tally.Deleted++
+	if !slices.ContainsFunc(w.lists[name][before:], func(v version) bool { return !v.stored }) {
+		w.Fail("%s: the deletion %d of %v succeeded, which was stored all the time", p.Name, id, k)
+	}
+}
+
 // get checks that what is read was committed, and is no older than the call.
 func (p worker) get(ctx context.Context) {
 	w, k := p.w, p.anyKeys(1)[0]
 	name := k.ValuePath(locker.DefaultPrefix)
-	w.mu.Lock()
-	before := len(w.lists[name])
-	w.mu.Unlock()
-	got, err := list(p.locker(), k).Get(ctx)
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.Mu.Lock()
+	before := len(w.lists[name]) - 1
+	w.Mu.Unlock()
+	got, err := list(p.locker(), k).GetVersion(ctx)
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
 	w.tally.Gets++
-	if now := w.lists[name]; err == nil && (len(got) < before || len(got) > len(now) || !slices.Equal(got, now[:len(got)])) {
-		w.fail("%s: %v reads as %v; it has %d numbers and is now %v", p.name, k, got, before, now)
+	if err == nil && !slices.ContainsFunc(w.lists[name][before:], func(v version) bool { return v.shows(got) }) {
+		w.Fail("%s: %v reads as %+v; it was %+v", p.Name, k, got, w.lists[name][before:])
 	}
 }

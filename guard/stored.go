@@ -3,12 +3,8 @@ package guard
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/phpgao/elock/locker"
 )
 
 // Stored keeps the value in etcd, beside its lock, as the codec writes it.
@@ -26,34 +22,18 @@ func Stored[T any](codec Codec[T]) Option[T] {
 			g.fail(invalid("nil Codec"))
 			return
 		}
-		g.keep(stored[T]{g, codec})
+		g.keep(stored[T]{g: g, codec: codec})
 	}
 }
 
-// patience bounds each read that no caller's context bounds.
-const patience = 5 * time.Second
-
 type stored[T any] struct {
-	g     *Guard[T]
-	codec Codec[T]
+	g      *Guard[T]
+	codec  Codec[T]
+	absent func(T) bool // reports whether an update to that value deletes; nil: none does
 }
 
 // name is the value's key in etcd.
 func (s stored[T]) name() string { return s.g.key.ValuePath(s.g.locker.Prefix()) }
-
-// get reads what is stored: nil if nothing is. rev is etcd's.
-func (s stored[T]) get(ctx context.Context, opts ...clientv3.OpOption) (kv *mvccpb.KeyValue, rev int64, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, locker.ErrUnavailable)
-	defer cancel()
-	resp, err := s.g.locker.Client().KV.Get(ctx, s.name(), opts...)
-	if err != nil {
-		return nil, 0, etcdError(ctx, err)
-	}
-	if len(resp.Kvs) > 0 {
-		kv = resp.Kvs[0]
-	}
-	return kv, resp.Header.Revision, nil
-}
 
 func (s stored[T]) decode(kv *mvccpb.KeyValue) (value T, err error) {
 	if kv == nil {
@@ -68,24 +48,23 @@ func (s stored[T]) decode(kv *mvccpb.KeyValue) (value T, err error) {
 }
 
 func (s stored[T]) look(ctx context.Context, opts []GetOption) (T, error) {
-	value, _, err := s.version(ctx, opts)
-	return value, err
+	v, err := s.lookVersion(ctx, opts)
+	return v.Value, err
 }
 
-func (s stored[T]) version(ctx context.Context, opts []GetOption) (value T, version int64, err error) {
-	var o []clientv3.OpOption
+func (s stored[T]) lookVersion(ctx context.Context, opts []GetOption) (v Version[T], err error) {
+	var how getting
 	for _, opt := range opts {
 		if opt == nil {
-			return value, 0, invalid("nil GetOption")
+			return v, invalid("nil GetOption")
 		}
-		opt(&o)
+		opt(&how)
 	}
-	kv, _, err := s.get(ctx, o...)
+	kv, _, err := s.get(ctx, how.opts...)
 	if err != nil {
-		return value, 0, err
+		return v, err
 	}
-	value, err = s.decode(kv)
-	return value, kv.GetModRevision(), err
+	return s.version(kv)
 }
 
 // stored returns the guard's stored value, or why that cannot be used.

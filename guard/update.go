@@ -16,23 +16,25 @@ import (
 // the release, in one transaction of etcd that requires that the lock is still
 // held and that the value is the one that fn was given. If not, the error is
 // ErrFenced and nothing is stored; Update may be called again. Every Update that
-// succeeds is a commit of its own, even of an equal value.
+// succeeds is a commit, even of an equal value.
 //
 // If fn fails, panics, or calls runtime.Goexit, or if ctx is done when it
 // returns, nothing is stored. The error of fn comes back as it is, together
 // with the reason if the lock was lost meanwhile. A value that does not encode
-// is ErrEncode, one that etcd does not take ErrTooLarge; if what is stored does
-// not decode, fn is not called, and the error is ErrDecode. In all these cases
-// the value in etcd stays what it was, and the lock is released.
+// is ErrEncode, one that etcd does not take ErrTooLarge, and one whose codec cannot
+// keep what T does not hold ErrLossy; if what is stored does not decode, fn is not
+// called, and the error is ErrDecode. In all these cases the value in etcd stays
+// what it was, and the lock is released.
 //
 // A lost answer to the commit is looked up. Only if etcd stays unreachable until
-// the lease has ended, or until a second after ctx, the error is
-// locker.ErrOutcomeUnknown: the value may be stored, or not, and never twice.
+// the lease has ended, or until a second after ctx, or if it has compacted its
+// history and somebody else has written since, or the commit only deletes, the error
+// is locker.ErrOutcomeUnknown: the value may be stored, or not, and never twice.
 //
 // A bound value is loaded and stored by its Resource, whose errors come back.
 // If the lock was lost while Store ran, the error matches the reason, and not
-// ErrFenced: the value is stored, and whoever loaded it before that may store
-// over it unseen.
+// ErrFenced: the value is stored, but the next holder may have loaded the one before
+// it, and overwrite it.
 //
 // After every error the value returned is the zero T. The other errors are those
 // of an acquire. An Update under a lock that Acquiring shares stores nothing: it
@@ -42,7 +44,7 @@ func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur 
 	stored := false
 	err := g.withLoaded(ctx, opUpdate, false, fn == nil, func(inner context.Context, h *locker.Hold, cur T) (err error) {
 		if next, err = fn(inner, cur); err != nil {
-			return theirs{err}
+			return funcError{err}
 		}
 		if err := mayStore(ctx, h); err != nil {
 			return err
@@ -57,7 +59,7 @@ func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur 
 		var zero T
 		return zero, err
 	}
-	return next, nil // if the lock is not free yet, that is tried on
+	return next, nil // a lock that is not free yet is freed in the background
 }
 
 // View waits until the lock is held, shared with other Views, and calls fn with
@@ -67,7 +69,7 @@ func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur 
 func (g *Guard[T]) View(ctx context.Context, fn func(ctx context.Context, cur T) error) error {
 	return g.withLoaded(ctx, "view", true, fn == nil, func(inner context.Context, _ *locker.Hold, cur T) error {
 		if err := fn(inner, cur); err != nil {
-			return theirs{err}
+			return funcError{err}
 		}
 		return nil
 	})
@@ -103,7 +105,7 @@ func (g *Guard[T]) withLoaded(ctx context.Context, op string, shared, noFunc boo
 }
 
 // mayStore returns why a value must not be stored under h, if so.
-func mayStore(ctx context.Context, h *locker.Hold) error {
+func mayStore(ctx context.Context, h holding) error {
 	if err := h.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrFenced, err)
 	}

@@ -16,7 +16,7 @@ func ExampleParse() {
 	fmt.Println(errors.Is(err, keyspace.ErrInvalid))
 	// Output:
 	// billing/account/42 <nil>
-	// keyspace: invalid name "billing//42": empty segment
+	// keyspace: invalid name "billing//42": empty segment: a slash at an end, or two in a row
 	// true
 }
 

@@ -152,7 +152,7 @@ func brokenRule(name string) string {
 	}
 	for segment := range strings.SplitSeq(name, "/") {
 		if segment == "" {
-			return "empty segment"
+			return "empty segment: a slash at an end, or two in a row"
 		}
 	}
 	return ""

@@ -32,10 +32,10 @@ func TestParseSaysWhichRuleANameBreaks(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, want string }{
 		{"", `keyspace: invalid name "": empty`},
-		{"/", `keyspace: invalid name "/": empty segment`},
-		{"/a", `keyspace: invalid name "/a": empty segment`},
-		{"a/", `keyspace: invalid name "a/": empty segment`},
-		{"a//b", `keyspace: invalid name "a//b": empty segment`},
+		{"/", `keyspace: invalid name "/": empty segment: a slash at an end, or two in a row`},
+		{"/a", `keyspace: invalid name "/a": empty segment: a slash at an end, or two in a row`},
+		{"a/", `keyspace: invalid name "a/": empty segment: a slash at an end, or two in a row`},
+		{"a//b", `keyspace: invalid name "a//b": empty segment: a slash at an end, or two in a row`},
 		{"a\x00b", `keyspace: invalid name "a\x00b": contains NUL`},
 		{"a\xffb", `keyspace: invalid name "a\xffb": not UTF-8`},
 		{"\xed\xa0\x80", `keyspace: invalid name "\xed\xa0\x80": not UTF-8`}, // a lone surrogate

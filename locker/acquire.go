@@ -3,8 +3,11 @@ package locker
 import (
 	"context"
 	"errors"
-	"time"
 
+	"github.com/phpgao/elock/internal/batch"
+	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/place"
+	"github.com/phpgao/elock/internal/xctx"
 	"github.com/phpgao/elock/keyspace"
 )
 
@@ -16,17 +19,16 @@ import (
 // If etcd cannot be reached, they become so in the background, and other
 // acquires of the same key by this Locker wait for that.
 //
-// The errors are those of ctx, ErrClosed, ErrDeadlock if ctx descends from a
-// hold of key, keyspace.ErrInvalid for the zero key, ErrInvalidTTL,
-// ErrInvalidOption, those of etcd, and a *LostError if the lock was lost before
-// Acquire could return it. If etcd does not grant a lease within 5
-// seconds, the error is ErrUnavailable.
+// If ctx ends while others are ahead, the error matches that of ctx and
+// ErrLocked, and Error.Blocker tells the owner directly ahead. If ctx ends before
+// etcd has answered, the error matches that of ctx and ErrUnavailable. If etcd
+// does not grant a lease within 5 seconds, it is ErrUnavailable alone.
+//
+// Other errors are ErrClosed, ErrDeadlock if ctx descends from a hold of key,
+// keyspace.ErrInvalid for the zero key, ErrInvalidTTL, ErrInvalidOption, those of
+// etcd, and a *LostError if the lock was lost before Acquire could return it.
 func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
-	h, err := l.acquire(ctx, key, false, opts)
-	if err != nil {
-		return nil, &Error{Op: "acquire", Key: key.String(), Err: err}
-	}
-	return h, nil
+	return l.acquireAs("acquire", ctx, key, false, opts)
 }
 
 // TryAcquire is Acquire without the wait: it fails with ErrLocked if anybody
@@ -36,15 +38,10 @@ func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireO
 // shared TryAcquire joins others that share the lock, and queues to see whether it
 // may; if it has to ask etcd, that takes a quarter of a second at most.
 func (l *Locker) TryAcquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
-	h, err := l.acquire(ctx, key, true, opts)
-	if err != nil {
-		return nil, &Error{Op: "try", Key: key.String(), Err: err}
-	}
-	return h, nil
+	return l.acquireAs("try", ctx, key, true, opts)
 }
 
-// RunInLock acquires key, sleeps as WithRandomSleep says, and runs fn as
-// Hold.Run does.
+// RunInLock acquires key and runs fn as Hold.Run does.
 func (l *Locker) RunInLock(ctx context.Context, key keyspace.Key, fn func(ctx context.Context, h *Hold) error, opts ...AcquireOption) error {
 	if fn == nil {
 		return &Error{Op: "run", Key: key.String(), Err: invalid("nil function")}
@@ -53,65 +50,45 @@ func (l *Locker) RunInLock(ctx context.Context, key keyspace.Key, fn func(ctx co
 	if err != nil {
 		return err
 	}
-	return h.Run(func(ctx context.Context, h *Hold) error {
-		if err := l.sleep(ctx, h); err != nil {
-			return err
-		}
-		return fn(ctx, h)
-	})
+	return h.Run(fn)
 }
 
-func (l *Locker) acquire(ctx context.Context, key keyspace.Key, try bool, opts []AcquireOption) (*Hold, error) {
+// acquireAs is acquire for an operation of that name.
+func (l *Locker) acquireAs(op string, ctx context.Context, key keyspace.Key, try bool, opts []AcquireOption) (*Hold, error) {
+	h, by, err := l.acquire(ctx, key, try, opts)
+	if err != nil {
+		return nil, &Error{Op: op, Key: key.String(), Err: err, Blocker: by}
+	}
+	return h, nil
+}
+
+func (l *Locker) acquire(ctx context.Context, key keyspace.Key, try bool, opts []AcquireOption) (h *Hold, by *Owner, err error) {
 	r, err := l.admit(ctx, key, try, opts)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	a := l.ask(ctx, key, try, r)
-	t := a.trail
-	c, err := l.enqueue(a.ctx, key, a.who, try, r, func(d BlockedData) { l.hooks.blocked(t, d) })
-	a.answered(c, err)
+	a := attempt{l: l, key: key}
+	defer a.end()
+	a.start(ctx, try, r)
+	a.grant, err = l.enqueue(a.ctx, key, caller{a.who, r}, try, func(d BlockedData) {
+		a.blocker, a.blocked = d.By, true
+		l.hooks.blocked(a.contexts, d)
+	})
 	if err != nil {
-		return nil, err
+		by, err = a.failure(err)
 	}
-	return l.begin(a.ctx, c, r, a.waited)
-}
-
-// An asking is one acquire as hooks and others see it.
-type asking struct {
-	l      *Locker
-	key    keyspace.Key
-	who    Owner
-	trail  trail           // what the hooks' AcquireStart returned
-	ctx    context.Context // with what they added
-	waited time.Duration   // until the answer
-}
-
-func (l *Locker) ask(ctx context.Context, key keyspace.Key, try bool, r request) asking {
-	began := time.Now()
-	t, notes := l.hooks.acquireStart(ctx, AcquireStartData{Key: key, Try: try, TTL: r.ttl, Shared: r.shared})
-	return asking{
-		l: l, key: key, trail: t, ctx: t.last(ctx),
-		who: Owner{Name: l.owner, Since: began, Annotations: notes},
+	a.answered(err)
+	if err != nil {
+		return nil, by, err
 	}
-}
-
-// answered tells the hooks that c was granted, or why not.
-func (a *asking) answered(c *claim, err error) {
-	a.waited = time.Since(a.who.Since)
-	end := AcquireEndData{Key: a.key, Waited: a.waited, Err: err}
-	if err == nil {
-		end.Token = c.token()
-	}
-	a.l.hooks.acquireEnd(a.trail, end)
+	h, err = a.begin(r)
+	return h, nil, err
 }
 
 // admit checks everything that can be checked before anything is sent.
 func (l *Locker) admit(ctx context.Context, key keyspace.Key, try bool, opts []AcquireOption) (request, error) {
-	if err := l.check(); err != nil {
+	if err := l.checkKey(key); err != nil {
 		return request{}, err
-	}
-	if key.IsZero() {
-		return request{}, errZeroKey
 	}
 	r, err := l.request(opts)
 	switch {
@@ -127,142 +104,126 @@ func (l *Locker) admit(ctx context.Context, key keyspace.Key, try bool, opts []A
 	return r, nil
 }
 
-// enqueue gets the lane of key and then the lock.
-func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, who Owner, try bool, want request, blocked func(BlockedData)) (*claim, error) {
-	behind := func(by Owner, ahead int) {
-		blocked(BlockedData{Key: key, By: by, Local: true, Ahead: ahead})
-	}
-	var c *claim // what came with the lane
-	var err error
-	switch {
-	case try && want.shared && l.lanes.shared(key): // perhaps it takes a look at etcd
-		soon, cancel := context.WithTimeoutCause(ctx, askPatience, ErrLocked)
-		c, err = l.lanes.enter(soon, l.drain, key, who, want, behind)
-		cancel()
-		if err != nil && ctx.Err() == nil && l.drain.Err() == nil {
-			err = ErrLocked
-		}
-	case try:
-		c, err = l.lanes.tryEnter(key, who, want, behind)
-	default:
-		c, err = l.lanes.enter(ctx, l.drain, key, who, want, behind)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if c != nil && c.sharing == nil && !c.usable(want) {
-		under, cancel := either(ctx, c.lease.waits)
-		_, err := c.remove(under)
-		cancel()
-		if err != nil && c.lease.ctx.Err() == nil {
-			err = l.ending(ctx, err)
-			abandon(err, c)
-			return nil, err
-		}
-		c.drop()
-		c = nil
-	}
+// enqueue gets the lane of key and then the lock. If others of this process share the
+// lock under an entry, the caller becomes one of them, as the nth, instead.
+func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, as caller, try bool, blocked func(BlockedData)) (grant, error) {
 	for {
-		if c == nil {
-			s, err := l.use(ctx, want.seconds)
-			if err != nil {
-				l.lanes.leave(key)
-				return nil, err
-			}
-			c = l.newClaim(key, s, who, want)
+		e, nth, err := l.enterLane(ctx, key, as, try, blocked)
+		if err != nil {
+			return grant{}, err
 		}
-		err = c.obtain(ctx, try, blocked)
+		if nth == 0 {
+			return l.occupy(ctx, key, e, as, try, blocked)
+		}
+		g, err := e.grantShare(ctx, nth, as.want.reads)
 		if err == nil {
-			err = c.fetch(ctx, want.reads)
+			return g, nil
 		}
-		if err == nil {
-			if want.shared && c.sharing == nil {
-				l.lanes.share(c)
-			}
-			return c, nil
-		}
-		again := ctx.Err() == nil && l.drain.Err() == nil && (c.lease.ctx.Err() != nil || errors.Is(err, errDisplaced))
-		alone := c.sole()
+		again, alone := l.mayRequeue(ctx, e, err), e.sole()
 		switch {
-		case again && !alone:
-			return l.enqueue(ctx, key, who, try, want, blocked)
-		case again:
-			// The place in the queue is gone: go to its end.
-			l.log.Info("elock: lost the place in the queue, queueing again", "key", key.String(), "owner", l.owner, "err", err)
-			c.drop()
-			c = nil
-			pause(ctx, retryPause) // whoever deletes entries may do so again
-			continue
+		case again && alone:
+			e.requeuing(ctx, err)
+			return l.occupy(ctx, key, nil, as, try, blocked)
+		case !again && alone:
+			err = l.acquireError(ctx, err)
+			abandon(err, e)
+			return grant{}, err
+		case !again:
+			return grant{}, l.acquireError(ctx, err)
 		}
-		err = l.ending(ctx, err)
-		c.read = nil
-		// Else the next goroutine may have it.
-		if alone && !(c.sent && c.first() && c.pass(func() {})) {
-			abandon(err, c)
-		}
-		return nil, err
 	}
 }
 
-// ending returns why an acquire under ctx ends with err.
-func (l *Locker) ending(ctx context.Context, err error) error {
+// occupy gets the lock of key, whose lane the caller has, with e in it unless that is
+// nil.
+func (l *Locker) occupy(ctx context.Context, key keyspace.Key, e *entry, as caller, try bool, blocked func(BlockedData)) (grant, error) {
+	if e != nil && !e.usable(as.want) {
+		if err := e.discard(ctx); err != nil {
+			return grant{}, err
+		}
+		e = nil
+	}
+	for {
+		if e == nil && ctx.Err() != nil {
+			// The lane came as the caller gave up: nothing is sent.
+			l.lanes.Leave(key)
+			return grant{}, l.acquireError(ctx, place.WaitEnd{Cause: ctxError(ctx)})
+		}
+		if e == nil {
+			s, err := l.use(ctx, as.want.seconds)
+			if err != nil {
+				l.lanes.Leave(key)
+				return grant{}, err
+			}
+			e = l.newEntry(key, s, as)
+		}
+		g := grant{entry: e}
+		err := e.obtainOrAbandon(ctx, try, blocked)
+		if err == nil {
+			g.token = e.token()
+			g.read, err = e.reading(ctx, as.want.reads)
+		}
+		switch {
+		case err == nil && as.want.shared:
+			e.share()
+			return g, nil
+		case err == nil:
+			return g, nil
+		case l.mayRequeue(ctx, e, err):
+			e.requeuing(ctx, err)
+			e = nil
+			continue
+		}
+		err = l.acquireError(ctx, err)
+		e.Read = nil
+		// If we own the lock, it passes to the next waiter here; else the entry is removed.
+		if !(e.Sent && e.First() && e.pass(func() {})) {
+			abandon(err, e)
+		}
+		return grant{}, err
+	}
+}
+
+// discard removes e, which came with the lane and is of no use to the caller. If that
+// fails, the caller does not have the lane any more.
+func (e *entry) discard(ctx context.Context) error {
+	under, cancel := xctx.Merge(ctx, e.Lease.Waits())
+	defer cancel()
+	w := e.l.etcd.Trying(under)
+	defer w.Stop()
+	if _, err := e.Leave(w); err != nil && e.Lease.Context().Err() == nil {
+		err = e.l.acquireError(ctx, err)
+		abandon(err, e)
+		return err
+	}
+	e.drop()
+	return nil
+}
+
+// mayRequeue reports whether an acquire goes on after err: e has lost its place in
+// the queue, and nothing else is wrong.
+func (l *Locker) mayRequeue(ctx context.Context, e *entry, err error) bool {
+	return ctx.Err() == nil && l.drain.Err() == nil && (e.Lease.Context().Err() != nil || e.Lease.Lost() != 0 || errors.Is(err, place.ErrDisplaced))
+}
+
+// requeuing drops e, which has lost its place in the queue, before the caller goes to
+// the end of it.
+func (e *entry) requeuing(ctx context.Context, err error) {
+	e.l.log.Info("elock: lost the place in the queue, queueing again", "key", e.Key.String(), "owner", e.l.owner, "err", err)
+	e.drop()
+	xctx.Pause(ctx, calls.FirstPause) // whoever deletes entries may do so again
+}
+
+// acquireError returns why an acquire under ctx ends with err.
+func (l *Locker) acquireError(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return ctxError(ctx)
+		if _, waited := errors.AsType[place.WaitEnd](err); waited || batch.NotApplied(err) || err == ErrLocked {
+			return ctxError(ctx)
+		}
+		return silent(ctxError(ctx))
 	case l.drain.Err() != nil:
 		return ErrClosed
 	}
 	return err
-}
-
-// abandon removes claims, whose locks are not wanted for the reason of err, and
-// waits a moment for that.
-func abandon(err error, claims ...*claim) {
-	if len(claims) == 0 {
-		return
-	}
-	settled := make(chan struct{}, len(claims))
-	for _, c := range claims {
-		if c.sent {
-			c.settle(err, func() { settled <- struct{}{} })
-		} else {
-			c.done()
-			settled <- struct{}{}
-		}
-	}
-	wait := time.NewTimer(grace / 2)
-	defer wait.Stop()
-	for range claims {
-		select {
-		case <-settled:
-		case <-wait.C:
-			return
-		}
-	}
-}
-
-// begin makes a hold of a claim that is first in the queue.
-func (l *Locker) begin(ctx context.Context, c *claim, r request, waited time.Duration) (*Hold, error) {
-	h := newHold(l.hooks, ctx, c, r.maxHeld, waited)
-	if err := l.add(h); err != nil {
-		h.end(err)
-		h.ended()
-		c.settle(err, func() {})
-		return nil, err
-	}
-	if r.tenant {
-		l.tenants.enter(h)
-	}
-	if l.onSuccess != nil {
-		returned := false
-		defer func() {
-			if !returned {
-				_ = h.Release(ctx) // the panic says more
-				l.tenants.remove(h)
-			}
-		}()
-		l.onSuccess(h.Key().String())
-		returned = true
-	}
-	return h, nil
 }

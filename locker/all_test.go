@@ -11,15 +11,17 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
 
 var several = []keyspace.Key{keyspace.MustParse("all/a"), keyspace.MustParse("all/b"), keyspace.MustParse("all/c")}
 
-func acquireAll(tb testing.TB, l *locker.Locker, ks ...keyspace.Key) *locker.Hold {
+func acquireAll(tb testing.TB, l *locker.Locker, ks ...keyspace.Key) *locker.HoldSet {
 	tb.Helper()
-	h, err := l.AcquireAll(context.Background(), ks...)
+	h, err := l.AcquireAll(context.Background(), ks)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -40,7 +42,7 @@ func wantHeldAs(tb testing.TB, other *locker.Locker, held bool) {
 
 func TestSeveralLocksAreHeldAndReleasedTogether(t *testing.T) {
 	t.Parallel()
-	a, b, client, prefix := newPair(t)
+	a, b, _, prefix := newPair(t)
 	h := acquireAll(t, a, several[2], several[0], several[1])
 	wantHeldAs(t, b, true)
 	if tokens := h.Tokens(); len(tokens) != 3 || tokens[several[1]] == 0 {
@@ -50,8 +52,9 @@ func TestSeveralLocksAreHeldAndReleasedTogether(t *testing.T) {
 	if len(fences) != 3 {
 		t.Fatalf("%d fences", len(fences))
 	}
+	root := etcdtest.Start(t).Root(t) // for a key that is not under the prefix
 	fenced := func(cmps ...clientv3.Cmp) bool {
-		resp, err := client.Txn(t.Context()).If(cmps...).Then(clientv3.OpPut("/"+prefix+"-x", "")).Commit()
+		resp, err := root.Txn(t.Context()).If(cmps...).Then(clientv3.OpPut("/"+prefix+"-x", "")).Commit()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,11 +63,8 @@ func TestSeveralLocksAreHeldAndReleasedTogether(t *testing.T) {
 	if !fenced(fences...) {
 		t.Error("the fences do not hold")
 	}
-	if fenced(h.Fence()) {
-		t.Error("one fence stands for several locks")
-	}
-	release(t, h)
-	release(t, h)
+	locktest.Release(t, h)
+	locktest.Release(t, h)
 	if fenced(fences[1:]...) {
 		t.Error("the fences hold after the release")
 	}
@@ -81,43 +81,43 @@ func TestSeveralLocksAreLostTogether(t *testing.T) {
 		}
 		select {
 		case <-h.Context().Done():
-		case <-time.After(wait):
+		case <-time.After(locktest.Wait):
 			t.Fatal("the loss is not known")
 		}
-		wantLost(t, context.Cause(h.Context()), locker.Evicted)
-		wantErr(t, h.Release(t.Context()), locker.ErrLost)
+		locktest.WantLost(t, context.Cause(h.Context()), locker.ReasonEvicted)
+		locktest.WantErr(t, h.Release(t.Context()), locker.ErrLost)
 		again := acquireAll(t, b, several...) // waits until the others are freed
-		release(t, again)
+		locktest.Release(t, again)
 	}
 }
 
 func TestSeveralLocksAreTakenByAllOrNone(t *testing.T) {
 	t.Parallel()
 	a, b, _, _ := newPair(t)
-	held := acquire(t, b, several[1])
+	held := locktest.Acquire(t, b, several[1])
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err := a.AcquireAll(ctx, several...)
-	wantErr(t, err, context.DeadlineExceeded)
-	release(t, held)
+	_, err := a.AcquireAll(ctx, several)
+	locktest.WantErr(t, err, context.DeadlineExceeded)
+	locktest.Release(t, held)
 	wantHeldAs(t, b, false)
 }
 
 func TestABadListOfKeysIsRefused(t *testing.T) {
 	t.Parallel()
 	a, b, _, _ := newPair(t)
-	_, err := a.AcquireAll(t.Context())
-	wantErr(t, err, locker.ErrInvalidOption)
-	_, err = a.AcquireAll(t.Context(), several[0], several[1], several[0])
-	wantErr(t, err, locker.ErrInvalidOption)
-	_, err = a.AcquireAll(t.Context(), several[0], keyspace.Key{})
-	wantErr(t, err, keyspace.ErrInvalid)
+	_, err := a.AcquireAll(t.Context(), nil)
+	locktest.WantErr(t, err, locker.ErrInvalidOption)
+	_, err = a.AcquireAll(t.Context(), []keyspace.Key{several[0], several[1], several[0]})
+	locktest.WantErr(t, err, locker.ErrInvalidOption)
+	_, err = a.AcquireAll(t.Context(), []keyspace.Key{several[0], {}})
+	locktest.WantErr(t, err, keyspace.ErrInvalid)
 	h := acquireAll(t, a, several...)
 	_, err = a.Acquire(h.Context(), several[2])
-	wantErr(t, err, locker.ErrDeadlock)
-	_, err = a.AcquireAll(h.Context(), several[2])
-	wantErr(t, err, locker.ErrDeadlock)
-	release(t, h)
+	locktest.WantErr(t, err, locker.ErrDeadlock)
+	_, err = a.AcquireAll(h.Context(), []keyspace.Key{several[2]})
+	locktest.WantErr(t, err, locker.ErrDeadlock)
+	locktest.Release(t, h)
 	wantHeldAs(t, b, false)
 }
 
@@ -127,13 +127,13 @@ func TestTheMonitorEndsSeveralLocksTogether(t *testing.T) {
 	h := acquireAll(t, a, several...)
 	select {
 	case <-h.Context().Done():
-	case <-time.After(wait):
+	case <-time.After(locktest.Wait):
 		t.Fatal("the monitor does not end it")
 	}
-	wantErr(t, h.Err(), locker.ErrMaxHeld)
-	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	locktest.WantErr(t, h.Err(), locker.ErrMaxHeld)
+	ctx, cancel := context.WithTimeout(t.Context(), locktest.Wait)
 	defer cancel()
-	if h, err := b.AcquireAll(ctx, several...); err != nil {
+	if h, err := b.AcquireAll(ctx, several); err != nil {
 		t.Error(err)
 	} else {
 		_ = h.Release(ctx)
@@ -143,14 +143,14 @@ func TestTheMonitorEndsSeveralLocksTogether(t *testing.T) {
 func TestCallersWhoNameKeysInDifferentOrdersNeverDeadlock(t *testing.T) {
 	t.Parallel()
 	a, b, _, _ := newPair(t)
-	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	ctx, cancel := context.WithTimeout(t.Context(), locktest.Wait)
 	defer cancel()
 	var holders [3]int // guarded by the locks
 	var all []func() error
 	for i := range 12 {
 		l := []*locker.Locker{a, b}[i%2]
 		r := rand.New(rand.NewPCG(1, uint64(i)))
-		all = append(all, async(t, func() error {
+		all = append(all, locktest.Async(t, func() error {
 			for range 10 {
 				n := 2 + r.IntN(2)
 				order := r.Perm(3)[:n]
@@ -158,7 +158,7 @@ func TestCallersWhoNameKeysInDifferentOrdersNeverDeadlock(t *testing.T) {
 				for _, j := range order {
 					ks = append(ks, several[j])
 				}
-				h, err := l.AcquireAll(ctx, ks...)
+				h, err := l.AcquireAll(ctx, ks)
 				if err != nil {
 					return err
 				}
@@ -179,7 +179,7 @@ func TestCallersWhoNameKeysInDifferentOrdersNeverDeadlock(t *testing.T) {
 		}))
 	}
 	for _, done := range all {
-		wantErr(t, done(), nil)
+		locktest.WantErr(t, done(), nil)
 	}
 }
 
@@ -192,8 +192,8 @@ func TestACommitUnderSeveralLocksWritesAllOrNothing(t *testing.T) {
 		paths = append(paths, k.ValuePath(prefix))
 		ops = append(ops, put(prefix, k, "x"))
 	}
-	reading := []locker.AcquireOption{locker.Reading(paths...)}
-	h, err := a.AcquireAllWith(t.Context(), reading, several...)
+	reading := []locker.AcquireOption{locker.ReadKeys(paths...)}
+	h, err := a.AcquireAll(t.Context(), several, reading...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestACommitUnderSeveralLocksWritesAllOrNothing(t *testing.T) {
 	}
 	wantHeldAs(t, b, false)
 	for i := range several {
-		h, err := a.AcquireAllWith(t.Context(), reading, several...)
+		h, err := a.AcquireAll(t.Context(), several, reading...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,23 +239,23 @@ func TestAPanicWhileSeveralLocksAreAcquiredLeavesNoneHeld(t *testing.T) {
 			panic("test")
 		}
 	}))
-	if panicOf(func() { _, _ = a.AcquireAll(t.Context(), several...) }) == nil {
+	if locktest.PanicOf(func() { _, _ = a.AcquireAll(t.Context(), several) }) == nil {
 		t.Fatal("it does not panic")
 	}
-	release(t, acquireAll(t, b, several...))
+	locktest.Release(t, acquireAll(t, b, several...))
 }
 
 func TestSeveralLocksRemainForAsLongAsTheFirstToExpire(t *testing.T) {
 	t.Parallel()
 	a, _, _, _ := newPair(t)
-	r := acquire(t, a, several[2], locker.Shared(), locker.TTL(2*time.Second)) // the others share this lease
-	h, err := a.AcquireAllWith(t.Context(), []locker.AcquireOption{locker.Shared(), locker.TTL(time.Minute)}, several...)
+	r := locktest.Acquire(t, a, several[2], locker.Shared(), locker.TTL(2*time.Second)) // the others share this lease
+	h, err := a.AcquireAll(t.Context(), several, locker.Shared(), locker.TTL(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := h.Remaining(); got > 3*time.Second {
 		t.Errorf("%v remain, where one lock may expire in %v", got, r.Remaining())
 	}
-	release(t, h)
-	release(t, r)
+	locktest.Release(t, h)
+	locktest.Release(t, r)
 }

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -21,7 +22,7 @@ import (
 // rounds long, and returns the errors.
 func crowd(t *testing.T, l *locker.Locker, n, rounds int) (errs []error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	ctx, cancel := context.WithTimeout(t.Context(), locktest.Wait)
 	defer cancel()
 	space := keyspace.MustNew[int]("crowd")
 	var mu sync.Mutex
@@ -66,7 +67,7 @@ func TestTransactionsOfDifferentLocksGoTogether(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	var n tally
-	l := newBatching(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(s.Prefix(t)))
+	l := locktest.New(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(s.Prefix(t)))
 	const goroutines, rounds = 64, 20
 	for _, err := range crowd(t, l, goroutines, rounds) {
 		t.Error(err)
@@ -80,9 +81,9 @@ func TestALoneTransactionAndThoseOfALockerWithoutBatchingAreNotNested(t *testing
 	t.Parallel()
 	s := etcdtest.Start(t)
 	var lone, without tally
-	l := newBatching(t, faulty(s.Client(t), &faults{after: lone.after}), locker.WithPrefix(s.Prefix(t)))
+	l := locktest.New(t, faulty(s.Client(t), &faults{after: lone.after}), locker.WithPrefix(s.Prefix(t)))
 	crowd(t, l, 1, 10)
-	l = newBatching(t, faulty(s.Client(t), &faults{after: without.after}), locker.WithPrefix(s.Prefix(t)), locker.WithoutBatching())
+	l = locktest.New(t, faulty(s.Client(t), &faults{after: without.after}), locker.WithPrefix(s.Prefix(t)), locker.WithoutBatching())
 	crowd(t, l, 32, 10)
 	if n := lone.batches.Load(); n > 0 {
 		t.Errorf("a lone goroutine sent %d batches", n)
@@ -93,6 +94,7 @@ func TestALoneTransactionAndThoseOfALockerWithoutBatchingAreNotNested(t *testing
 }
 
 func TestALostAnswerToABatchLeavesNoLockBehind(t *testing.T) {
+	t.Parallel()
 	for _, sent := range []bool{true, false} {
 		t.Run(fmt.Sprintf("carried out %v", sent), func(t *testing.T) {
 			t.Parallel()
@@ -101,38 +103,27 @@ func TestALostAnswerToABatchLeavesNoLockBehind(t *testing.T) {
 			lost := errors.New("test: lost")
 			var n atomic.Int64
 			f := losing(sent, lost, func(c call) bool { return c.kind == "batch" && n.Add(1)%3 == 0 })
-			l := newBatching(t, faulty(s.Client(t), f), locker.WithPrefix(prefix))
+			l := locktest.New(t, faulty(s.Client(t), f), locker.WithPrefix(prefix))
 			for _, err := range crowd(t, l, 64, 20) {
-				wantErr(t, err, lost)
+				locktest.WantErr(t, err, lost)
 			}
 			if n.Load() < 3 {
 				t.Fatal("there was no batch to lose")
 			}
 			client := s.Client(t)
-			until(t, "nothing is left", func() bool { return len(keys(t, client, prefix)) == 0 })
+			locktest.Until(t, "nothing is left", func() bool { return len(keys(t, client, prefix)) == 0 })
 		})
 	}
 }
 
 func TestARefusedTransactionFailsAloneAndSoonGoesAlone(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.StartOwn(t)
-	admin, ctx := etcd.Client(t), t.Context()
-	grant := func(_ any, err error) { t.Helper(); must(t, err) }
-	grant(admin.UserAdd(ctx, "root", "secret"))
-	grant(admin.RoleAdd(ctx, "root"))
-	grant(admin.UserGrantRole(ctx, "root", "root"))
-	grant(admin.UserAdd(ctx, "app", "secret"))
-	grant(admin.RoleAdd(ctx, "crowd"))
-	grant(admin.RoleGrantPermission(ctx, "crowd", "/elock/crowd:/", clientv3.GetPrefixRangeEnd("/elock/crowd:/"),
-		clientv3.PermissionType(clientv3.PermReadWrite)))
-	grant(admin.UserGrantRole(ctx, "app", "crowd"))
-	grant(admin.AuthEnable(ctx))
+	etcd := etcdtest.StartAuth(t, etcdtest.AuthConfig{})
+	etcd.Grant(t, "elock/crowd:")
 
 	var n tally
 	var refused atomic.Int64 // batches
-	app := etcd.Client(t, func(c *clientv3.Config) { c.Username, c.Password = "app", "secret" })
-	l := newBatching(t, faulty(app, &faults{after: func(ctx context.Context, c call, err error) error {
+	l := locktest.New(t, faulty(etcd.Client(t), &faults{after: func(ctx context.Context, c call, err error) error {
 		if c.kind == "batch" && err != nil {
 			refused.Add(1)
 		}
@@ -140,7 +131,7 @@ func TestARefusedTransactionFailsAloneAndSoonGoesAlone(t *testing.T) {
 	}}))
 	began := time.Now()
 	done := make(chan struct{})
-	forbidden := async(t, func() (refused int) {
+	forbidden := locktest.Async(t, func() (refused int) {
 		for {
 			select {
 			case <-done:
@@ -171,7 +162,7 @@ func TestABatchFitsIntoWhatTheServerTakes(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.StartOwn(t, "--max-txn-ops=8")
 	var n tally
-	l := newBatching(t, faulty(etcd.Client(t), &faults{after: n.after}))
+	l := locktest.New(t, faulty(etcd.Client(t), &faults{after: n.after}))
 	for _, err := range crowd(t, l, 64, 10) {
 		t.Error(err)
 	}
@@ -184,7 +175,7 @@ func TestWhoGivesUpInABatchTakesNobodysAnswer(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	client, prefix := s.Client(t), s.Prefix(t)
-	l := newBatching(t, client, locker.WithPrefix(prefix))
+	l := locktest.New(t, client, locker.WithPrefix(prefix))
 	other := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
 	const goroutines, rounds = 48, 20
 	var got, gaveUp atomic.Int64
@@ -215,7 +206,7 @@ func TestWhoGivesUpInABatchTakesNobodysAnswer(t *testing.T) {
 	if got.Load() == 0 || gaveUp.Load() == 0 {
 		t.Errorf("%d got the lock, %d gave up", got.Load(), gaveUp.Load())
 	}
-	until(t, "nothing is left", func() bool { return len(keys(t, client, prefix)) == 0 })
+	locktest.Until(t, "nothing is left", func() bool { return len(keys(t, client, prefix)) == 0 })
 }
 
 func TestALockLostByHandIsLostAloneInItsBatch(t *testing.T) {
@@ -223,16 +214,16 @@ func TestALockLostByHandIsLostAloneInItsBatch(t *testing.T) {
 	s := etcdtest.Start(t)
 	prefix := s.Prefix(t)
 	var n tally
-	l := newBatching(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(prefix))
+	l := locktest.New(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(prefix))
 	space := keyspace.MustNew[int]("crowd")
 	holds := make([]*locker.Hold, 64)
 	for i := range holds {
 		h, err := l.Acquire(t.Context(), space.Key(i))
-		must(t, err)
+		locktest.Must(t, err)
 		holds[i] = h
 	}
 	_, err := s.Client(t).Delete(t.Context(), space.Key(13).Path(prefix), clientv3.WithPrefix())
-	must(t, err)
+	locktest.Must(t, err)
 
 	errs := make([]error, len(holds))
 	var wg sync.WaitGroup
@@ -242,7 +233,7 @@ func TestALockLostByHandIsLostAloneInItsBatch(t *testing.T) {
 	wg.Wait()
 	for i, err := range errs {
 		if i == 13 {
-			wantErr(t, err, locker.ErrLost)
+			locktest.WantErr(t, err, locker.ErrLost)
 		} else if err != nil {
 			t.Errorf("lock %d: %v", i, err)
 		}
@@ -256,7 +247,7 @@ func TestReleasesThatWaitForABatchGiveUpInTime(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	var stuck atomic.Bool
-	l := newBatching(t, faulty(s.Client(t), &faults{before: func(ctx context.Context, c call) error {
+	l := locktest.New(t, faulty(s.Client(t), &faults{before: func(ctx context.Context, c call) error {
 		if !stuck.Load() || c.kind != "batch" && c.kind != "delete" {
 			return nil
 		}
@@ -266,14 +257,14 @@ func TestReleasesThatWaitForABatchGiveUpInTime(t *testing.T) {
 	space := keyspace.MustNew[int]("crowd")
 	holds := make([]*locker.Hold, 16)
 	for i := range holds {
-		holds[i] = acquire(t, l, space.Key(i))
+		holds[i] = locktest.Acquire(t, l, space.Key(i))
 	}
 	stuck.Store(true)
 	defer stuck.Store(false)
 	began := time.Now()
 	var wg sync.WaitGroup
 	for _, h := range holds {
-		wg.Go(func() { wantErr(t, h.Release(context.Background()), locker.ErrUnavailable) })
+		wg.Go(func() { locktest.WantErr(t, h.Release(context.Background()), locker.ErrUnavailable) })
 	}
 	wg.Wait()
 	if d := time.Since(began); d > 7*time.Second { // 5, on a busy machine

@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/locker"
 	"github.com/phpgao/elock/locker/lockertest"
 )
@@ -28,7 +29,7 @@ func TestACommitUnderTheContextOfItsFunctionEndsWithTheCallers(t *testing.T) {
 		if late := time.Since(ended); late > 500*time.Millisecond {
 			t.Errorf("it ends %v after the caller's context", late)
 		}
-		wantErr(t, err, context.Canceled, locker.ErrOutcomeUnknown)
+		locktest.WantErr(t, err, context.Canceled, locker.ErrOutcomeUnknown)
 		lockertest.Reconnect(l)
 	})
 }
@@ -42,7 +43,7 @@ func TestASilentEtcdIsNotTakenForACallerWhoGaveUp(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		}
-		h := acquire(t, l, key)
+		h := locktest.Acquire(t, l, key)
 		lockertest.Disconnect(l)
 		silent(h.Release(h.Context()))
 		lockertest.Reconnect(l)
@@ -76,8 +77,8 @@ func TestACommitUnderAContextThatIsDoneIsBounded(t *testing.T) {
 				}
 				return err
 			}}), locker.WithRetain(time.Minute))
-		commit(t, acquire(t, l, key, locker.Reading(path)), put(locker.DefaultPrefix, key, "first"))
-		h := acquire(t, l, key, locker.Reading(path))
+		commit(t, locktest.Acquire(t, l, key, locker.ReadKeys(path)), put(locker.DefaultPrefix, key, "first"))
+		h := locktest.Acquire(t, l, key, locker.ReadKeys(path))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		armed.Store(true)
@@ -95,7 +96,7 @@ func TestCloseEndsAnAcquireThatFirstGivesUpAnotherEntry(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := lockertest.New(t, locker.WithRetain(time.Hour))
-				release(t, acquire(t, l, key))
+				locktest.Release(t, locktest.Acquire(t, l, key))
 				lockertest.Disconnect(l)
 				got := make(chan error, 1)
 				go func() {
@@ -106,7 +107,7 @@ func TestCloseEndsAnAcquireThatFirstGivesUpAnotherEntry(t *testing.T) {
 				_ = l.Close() // which cannot reach etcd
 				select {
 				case err := <-got:
-					wantErr(t, err, locker.ErrClosed)
+					locktest.WantErr(t, err, locker.ErrClosed)
 				case <-time.After(time.Minute):
 					t.Error("it goes on")
 				}

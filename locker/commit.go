@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
-	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/batch"
+	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/outcome"
+	"github.com/phpgao/elock/internal/xctx"
 )
 
 // Commit carries out ops and releases the lock in one transaction of etcd,
@@ -20,13 +20,13 @@ import (
 //
 // Commit works under a context that is done already, and waits for etcd's
 // answer until half a second after the end of ctx. If an answer is lost, it
-// finds out what became of the transaction, for as long as the lease lives. If
-// etcd stays silent or does not tell, the error is ErrOutcomeUnknown: it tells by
-// the first put or delete of a single key, unless its past was compacted and
-// somebody else has written since. Every other error says that nothing was
-// written, and why: the reason for which the hold ended earlier, or etcd's own
-// error. A lock that could not be freed yet is no error:
-// that is tried on in the background, as by Release.
+// finds out what became of the transaction, for as long as the lease lives. The
+// outcome is inferred from the first put or delete of a single key in ops. If etcd
+// stays silent, if ops has no such operation, or if the past was compacted and
+// somebody else has written since, the error is ErrOutcomeUnknown. Every other
+// error says that nothing was written, and why: the reason for which the hold ended
+// earlier, or etcd's own error. A lock that could not be freed yet is no error:
+// the release is retried in the background, as by Release.
 func (h *Hold) Commit(ctx context.Context, cmps []clientv3.Cmp, ops ...clientv3.Op) (bool, error) {
 	done, err := h.commit(ctx, cmps, ops)
 	if err != nil {
@@ -42,206 +42,169 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	if err := h.Err(); err != nil { // by the clocks
 		return false, err
 	}
-	// Half of the grace is to find out what became of it.
+	// One half of the grace is for the transaction, the other half for finding out what
+	// became of it: asking begins when it is first used.
 	ctx := h.releasing(caller)
-	ctx.grace = grace / 2
-	defer ctx.stop()
-	still := &late{caller: caller, limit: context.Background(), grace: grace / 2, releases: ctx.releases}
-	defer still.stop()
-	if !h.end(ErrReleased) {
-		return false, h.ending()
+	ctx.Grace = calls.Grace / 2
+	defer ctx.Stop()
+	asking := &xctx.Grace{Caller: caller, Limits: ctx.Limits, Limit: context.Background(), Grace: calls.Grace / 2, Outliver: ctx.Outliver}
+	defer asking.Stop()
+	if done, _ := h.end(ErrReleased); !done {
+		return false, h.endCause()
 	}
-	p := h.part(ctx, cmps, ops)
-	defer p.unlock()
-	a, err := p.send(ctx, cmps, ops)
-	if refused(err) && (p.stays || p.next != nil) || err == nil && !a.succeeded && p.heir != nil && h.missing(a) == nil {
-		// Perhaps for what is done for the next one.
-		p.unlock()
-		p = h.partForGood()
-		a, err = p.send(ctx, cmps, ops)
-	}
-	switch {
-	case err == nil && a.succeeded:
-		p.carriedOut(ctx, a.rev, a.responses[len(ops):])
-		return true, nil
-	case err == nil && h.missing(a) == nil && !p.stays: // one of cmps, then
-		if err := h.each(func(m *Hold) error { return m.vacate(ctx) }); errors.Is(err, ErrLost) {
-			return false, err
+	p := h.plan(ctx, cmps, ops)
+	defer func() { p.unlock() }()
+	a := p.persist(ctx, answer{})
+	if p.forNext(a) {
+		// An earlier try, of unknown outcome, may have put the successor.
+		if a.inDoubt {
+			h.entry.Successor = &p.successor.Entry
 		}
-		return false, nil
-	case err == nil:
-		return p.failed(ctx, ops, h.missing(a))
-	case refused(err):
-		_ = h.each(func(m *Hold) error { return m.freeIfReleased(ctx) }) // err says more
-		return false, err
+		p.unlock()
+		p = h.planToLeave(cmps, ops)
+		a = p.persist(ctx, a)
 	}
-	err = ctx.silence(err)
-	done, known := p.resolve(still, ops)
-	p.settle(err)
-	switch {
-	case !known:
-		return false, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
-	case !done:
-		return false, err
+	switch p.verdict(a) {
+	case applied:
+		p.carriedOut(ctx, a.Revision, a.Responses[len(ops):])
+		return true, nil
+	case lost:
+		return p.lost(ctx, p.missing(a), a.inDoubt)
+	case comparisonFailed:
+		return p.comparisonFailed(ctx, a.inDoubt)
+	case rejected:
+		_ = h.each(func(m *Hold) error { return m.freeIfReleased(ctx) }) // a.err says more
+		return false, a.err
 	}
-	return true, nil
+	return p.inDoubt(asking, timeoutCause(ctx, a.err))
 }
 
-// failed is for a transaction that etcd did not carry out, as it says, because
-// the entry of lost is gone or, if that is nil, one of cmps does not hold. It may
-// have been carried out all the same: when a layer below has sent it twice.
-func (p *parting) failed(ctx *late, ops []clientv3.Op, lost *Hold) (bool, error) {
-	h := p.h
-	if lost != nil {
-		p.claim = lost.claim
+// A verdict is what an answer means.
+type verdict int
+
+const (
+	applied          verdict = iota
+	lost                     // not carried out at the last try: an entry is gone, or marked as evicted
+	comparisonFailed         // not carried out at the last try: one of the comparisons does not hold
+	rejected                 // refused at the only try
+	inDoubt                  // there is no answer that says it
+)
+
+func (p *commitPlan) verdict(a answer) verdict {
+	switch {
+	case a.err == nil && a.Succeeded:
+		return applied
+	case a.err == nil && p.missing(a) != nil:
+		return lost
+	case a.err == nil:
+		return comparisonFailed
+	case batch.NotApplied(a.err) && !a.inDoubt:
+		return rejected
 	}
-	if done, _ := p.resolve(ctx, ops); done {
-		p.settle(nil)
-		return true, nil
+	return inDoubt
+}
+
+// forNext reports whether the transaction may have failed only because it also does
+// something for the next goroutine here: it puts or reads keys for it.
+func (p *commitPlan) forNext(a answer) bool {
+	switch p.verdict(a) {
+	case comparisonFailed:
+		return p.successor != nil
+	case rejected:
+		return p.stays || p.next != nil
 	}
-	if lost == nil {
-		p.settle(nil)
-		return false, nil
+	return false
+}
+
+// lost is for a transaction that was not carried out, as etcd says, because the entry of
+// m is gone. It may have been carried out all the same: at an earlier try, which
+// doubt says, or when a layer below has sent it twice.
+func (p *commitPlan) lost(ctx *xctx.Grace, m *Hold, doubt bool) (bool, error) {
+	rest := ctx.For(calls.Patience)
+	defer rest.Stop()
+	done, known := p.resolve(rest, m.entry)
+	if done || doubt && !known {
+		p.settleAll(nil)
+		return p.told(done, known, nil)
 	}
-	err := h.each(func(m *Hold) error { return m.vacate(ctx) })
+	err := p.h.vacateAll(rest)
 	switch {
 	case errors.Is(err, ErrLost):
 		return false, err
-	case h.claim.l.closed.Load(): // Close revokes the lease
+	case p.h.entry.l.closed.Load(): // Close revokes the lease
 		return false, ErrClosed
 	}
-	return false, &LostError{Reason: KeyDeleted, Token: lost.token}
+	return false, &LostError{Reason: ReasonKeyDeleted, Token: m.token}
 }
 
-// settle removes what may be left of the entries, in the background.
-func (p *parting) settle(cause error) {
-	for _, m := range p.h.members() {
-		m.ended()
-		m.claim.settle(cause, m.settle)
-	}
-}
-
-// send sends the transaction.
-func (p *parting) send(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) (answer, error) {
-	t := txn{key: p.h.Key(), likely: true, cmps: slices.Concat(p.cmps, cmps), then: slices.Concat(ops, p.ops)}
-	for _, m := range p.h.members() {
-		t.others = append(t.others, m.Key())
-		t.els = append(t.els, clientv3.OpGet(m.claim.name))
-	}
-	if !p.h.concern(cmps, ops) {
-		return p.h.claim.l.batch.send(ctx, t) // in a batch, comparisons do not see what the others write
-	}
-	return p.h.claim.l.batch.commit(ctx, t)
-}
-
-// missing returns a hold whose entry was not there when its transaction failed,
-// or was marked as evicted.
-func (h *Hold) missing(a answer) *Hold {
-	for i, m := range h.members() {
-		if kvs := a.kvs(i); len(kvs) == 0 || !m.claim.is(kvs[0]) || marked(kvs[0]) {
-			return m
+// comparisonFailed is for a transaction of which etcd says that it was not carried out
+// because a comparison failed, though the entries are there: one of the caller's, or the
+// one that the record of the entry has not changed.
+func (p *commitPlan) comparisonFailed(ctx *xctx.Grace, doubt bool) (bool, error) {
+	if !p.stays && !doubt { // one of the caller's, then
+		if err := p.h.vacateAll(ctx); errors.Is(err, ErrLost) {
+			return false, err
 		}
+		return false, nil
 	}
-	return nil
+	rest := ctx.For(calls.Patience)
+	defer rest.Stop()
+	done, known := p.resolve(rest, p.h.entry)
+	p.settleAll(nil)
+	return p.told(done, known || !doubt, nil)
 }
 
-// concern reports whether a transaction is about nothing but the values that
-// the locks guard.
-func (h *Hold) concern(cmps []clientv3.Cmp, ops []clientv3.Op) bool {
-	var values []string
-	for _, m := range h.members() {
-		values = append(values, m.Key().ValuePath(m.claim.l.prefix))
-	}
-	own := func(key, end []byte) bool { return len(end) == 0 && slices.Contains(values, string(key)) }
-	return !slices.ContainsFunc(cmps, func(c clientv3.Cmp) bool { return !own(c.KeyBytes(), c.GetCompare().GetRangeEnd()) }) &&
-		!slices.ContainsFunc(ops, func(o clientv3.Op) bool { return o.IsTxn() || !own(o.KeyBytes(), o.RangeBytes()) })
+// inDoubt is for a transaction of which etcd has not told what became of it.
+func (p *commitPlan) inDoubt(ctx context.Context, err error) (bool, error) {
+	done, known := p.resolve(ctx, p.h.entry)
+	p.settleAll(err)
+	return p.told(done, known, err)
 }
 
-// A parting is how the entries of a hold leave the queue with a transaction of
-// its owner, if they do.
-type parting struct {
-	h      *Hold
-	cmps   []clientv3.Cmp // that the lock is held
-	ops    []clientv3.Op  // what they do
-	stays  bool           // the entry does not leave, but is put again: the lock passes on in this process
-	unlock func()         // lets others put the record again
-	next   *turn          // who gets the lock then, or may get heir's; perhaps nil
-	heir   *claim         // joins the queue where the entry leaves it, for next
-
-	claim   *claim           // whose entry tells when the lock was gone
-	end     int64            // the revision at which it was; 0 until known
-	last    *mvccpb.KeyValue // the entry then; nil if that is not known
-	removed bool             // by resolve
-}
-
-// partForGood is part without anybody to follow.
-func (h *Hold) partForGood() *parting {
-	p := &parting{h: h, claim: h.claim, unlock: func() {}}
-	for _, m := range h.members() {
-		p.cmps = append(p.cmps, created(m.claim.name, m.claim.rev))
-		p.ops = append(p.ops, clientv3.OpDelete(m.claim.name))
-	}
-	return p
-}
-
-func (h *Hold) part(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) *parting {
-	c, p := h.claim, h.partForGood()
-	if len(p.ops) > 1 {
-		return p
-	}
-	p.next = c.l.lanes.next(c)
+// told returns what Commit does after the outcome was looked for, for the reason of err.
+func (p *commitPlan) told(done, known bool, err error) (bool, error) {
 	switch {
-	case h.mayStay(p.next, cmps, ops) && c.kept.lockSure(ctx):
-		p.stays, p.unlock = true, sync.OnceFunc(c.kept.unlock)
-		// Whether the record was put again will tell what became of the rest.
-		p.cmps = []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(c.name), "=", c.mod)}
-		p.ops = []clientv3.Op{c.rewrite(c.kept != nil)}
-		if p.next != nil {
-			p.ops = append(p.ops, gets(p.next.want.reads)...)
-		}
-	case p.next != nil && c.lease.waits.Err() == nil:
-		p.heir = c.heirFor(p.next)
-		p.cmps = append(p.cmps, created(p.heir.name, 0))
-		p.ops = append(p.ops, p.heir.join()...)
+	case done:
+		return true, nil
+	case known:
+		return false, err
+	case err == nil:
+		return false, ErrOutcomeUnknown
 	}
-	return p
+	return false, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 }
 
-// mayStay reports whether the lock may pass on without a release in etcd.
-func (h *Hold) mayStay(next *turn, cmps []clientv3.Cmp, ops []clientv3.Op) bool {
-	c := h.claim
-	if h.read == nil || !h.concern(cmps, ops) || !h.mayPass() || !c.passable() {
-		return false
+// resolve finds out whether the transaction was carried out, as the end of an entry
+// shows, which it removes.
+func (p *commitPlan) resolve(ctx context.Context, e *entry) (done, known bool) {
+	h := p.h
+	if p.successor != nil {
+		h.entry.Successor = &p.successor.Entry
 	}
-	if next == nil {
-		return c.kept != nil || c.mayRetain()
+	since := h.entry.Rev
+	if h.read != nil {
+		since = h.read.Rev
 	}
-	return next.want.mode() == c.rec.Mode && time.Since(c.granted) < c.l.handoff
+	q := outcome.Question{
+		Etcd: e.l.etcd, Batch: e.l.batch, Queues: e.l.queues,
+		Entry: &e.Entry, Stays: p.stays, Ops: p.ops, Since: since,
+	}
+	return q.Resolve(ctx)
 }
 
-// carriedOut sees to the lock after the transaction, with the answers to p.ops.
-func (p *parting) carriedOut(ctx *late, rev int64, answers []*pb.ResponseOp) {
-	h, c := p.h, p.h.claim
-	h.mu.Lock()
-	h.committed = true
-	h.mu.Unlock()
-	switch {
-	case p.stays:
-		c.mod = rev
-		p.unlock()
-		if p.next != nil {
-			c.read = readOf(rev, p.next.want.reads, answers[1:])
-		}
-		_ = h.free(ctx) // tried on in the background
-	case p.heir != nil:
-		p.heir.joined(rev, answers[1:])
-		c.replaced(p.heir, p.next, h.ended)
-		h.settle()
-	default:
-		for _, m := range h.members() {
-			m.ended()
-			m.claim.done()
-			m.settle()
-		}
-	}
+// settleAll removes what may be left of the entries, in the background.
+func (p *commitPlan) settleAll(cause error) {
+	p.unlock()
+	_ = p.h.each(func(m *Hold) error {
+		defer m.entry.settle(cause, m.markFreed)
+		m.notifyEnd()
+		return nil
+	})
+}
+
+// vacateAll removes the entries of a hold that has ended.
+func (h *Hold) vacateAll(ctx *xctx.Grace) error {
+	return h.each(func(m *Hold) error {
+		return m.orSettle(func() error { return m.vacate(ctx) })
+	})
 }

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -41,8 +42,8 @@ func wantRead(tb testing.TB, h *locker.Hold, want string) {
 // process.
 func acquiringIn(tb testing.TB, l *locker.Locker, n int, opts ...locker.AcquireOption) func() *locker.Hold {
 	tb.Helper()
-	got := async(tb, func() *locker.Hold { h, _ := l.Acquire(context.Background(), key, opts...); return h })
-	until(tb, "it waits", func() bool { return locker.Waiting(l, key) == n })
+	got := locktest.Async(tb, func() *locker.Hold { h, _ := l.Acquire(context.Background(), key, opts...); return h })
+	locktest.Until(tb, "it waits", func() bool { return locker.Waiting(l, key) == n })
 	return got
 }
 
@@ -61,9 +62,9 @@ func TestATryReadsWhatWasWrittenBeforeARetainedLockPassed(t *testing.T) {
 	path := key.ValuePath(prefix)
 	a := newLocker(t, client, locker.WithPrefix(prefix), locker.WithRetain(time.Minute))
 	for range 2 { // now there is a value, and the lock is retained
-		commit(t, acquire(t, a, key, locker.Reading(path)), put(prefix, key, "old"))
+		commit(t, locktest.Acquire(t, a, key, locker.ReadKeys(path)), put(prefix, key, "old"))
 	}
-	h := acquire(t, a, key, locker.Reading(path))
+	h := locktest.Acquire(t, a, key, locker.ReadKeys(path))
 	var n atomic.Int64
 	f := &faults{after: func(_ context.Context, c call, err error) error {
 		if c.kind == "acquire" && n.Add(1) == 2 { // to ask, while the answer is on its way
@@ -72,10 +73,10 @@ func TestATryReadsWhatWasWrittenBeforeARetainedLockPassed(t *testing.T) {
 		return err
 	}}
 	b := newLocker(t, faulty(client, f), locker.WithPrefix(prefix))
-	h, err := b.TryAcquire(t.Context(), key, locker.Reading(path))
-	wantErr(t, err, nil)
+	h, err := b.TryAcquire(t.Context(), key, locker.ReadKeys(path))
+	locktest.WantErr(t, err, nil)
 	wantRead(t, h, "new")
-	release(t, h)
+	locktest.Release(t, h)
 }
 
 // givesUp makes the first of those who wait give up while the answer to a commit
@@ -83,27 +84,27 @@ func TestATryReadsWhatWasWrittenBeforeARetainedLockPassed(t *testing.T) {
 func givesUp(t *testing.T, n int) (a *locker.Locker, client *clientv3.Client, prefix string, others []func() *locker.Hold) {
 	t.Helper()
 	_, _, client, prefix = newPair(t)
-	reading := locker.Reading(key.ValuePath(prefix))
+	reading := locker.ReadKeys(key.ValuePath(prefix))
 	ctx, cancel := context.WithCancel(t.Context())
 	var br breaker
 	f := &faults{after: func(_ context.Context, c call, err error) error {
 		if br.next(c) {
 			cancel()
-			until(t, "it is gone", func() bool { return locker.Waiting(a, key) == n })
+			locktest.Until(t, "it is gone", func() bool { return locker.Waiting(a, key) == n })
 		}
 		return err
 	}}
 	a = newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithRetain(time.Minute), locker.WithHandoff(100*time.Millisecond))
-	commit(t, acquire(t, a, key, reading), put(prefix, key, "first"))
-	h := acquire(t, a, key, reading)
-	w := async(t, func() error { _, err := a.Acquire(ctx, key, reading); return err })
-	until(t, "it waits", func() bool { return locker.Waiting(a, key) == 1 })
+	commit(t, locktest.Acquire(t, a, key, reading), put(prefix, key, "first"))
+	h := locktest.Acquire(t, a, key, reading)
+	w := locktest.Async(t, func() error { _, err := a.Acquire(ctx, key, reading); return err })
+	locktest.Until(t, "it waits", func() bool { return locker.Waiting(a, key) == 1 })
 	for i := range n {
 		others = append(others, acquiringIn(t, a, i+2)) // reading nothing
 	}
 	br.armed.Store(true)
 	commit(t, h, put(prefix, key, "old"))
-	wantErr(t, w(), context.Canceled)
+	locktest.WantErr(t, w(), context.Canceled)
 	return a, client, prefix, others
 }
 
@@ -114,9 +115,9 @@ func TestARetainedLockKeepsNothingThatWasReadForOneWhoGaveUp(t *testing.T) {
 	if _, err := client.Put(t.Context(), path, "new"); err != nil { // a stranger
 		t.Fatal(err)
 	}
-	h := acquire(t, a, key, locker.Reading(path))
+	h := locktest.Acquire(t, a, key, locker.ReadKeys(path))
 	wantRead(t, h, "new")
-	release(t, h)
+	locktest.Release(t, h)
 }
 
 func TestWhatWasReadForOneWhoGaveUpIsNotForTheNext(t *testing.T) {
@@ -124,9 +125,9 @@ func TestWhatWasReadForOneWhoGaveUpIsNotForTheNext(t *testing.T) {
 	_, _, _, others := givesUp(t, 1)
 	h := others[0]()
 	if h.Read() != nil {
-		t.Errorf("read %v without Reading", h.Read())
+		t.Errorf("read %v without ReadKeys", h.Read())
 	}
-	release(t, h)
+	locktest.Release(t, h)
 }
 
 func TestACommitThatNoSinglePutOrDeleteTellsIsOfUnknownOutcome(t *testing.T) {
@@ -139,12 +140,12 @@ func TestACommitThatNoSinglePutOrDeleteTellsIsOfUnknownOutcome(t *testing.T) {
 		clientv3.OpDelete(dir, clientv3.WithPrefix()),
 		clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpPut(dir+"1", "x")}, nil),
 	} {
-		h := acquire(t, a, key)
+		h := locktest.Acquire(t, a, key)
 		br.armed.Store(true)
-		done := async(t, func() error { _, err := h.Commit(context.Background(), nil, op); return err })
-		wantErr(t, done(), locker.ErrOutcomeUnknown)
-		release(t, acquire(t, a, key))
-		release(t, acquire(t, b, key))
+		done := locktest.Async(t, func() error { _, err := h.Commit(context.Background(), nil, op); return err })
+		locktest.WantErr(t, done(), locker.ErrOutcomeUnknown)
+		locktest.Release(t, locktest.Acquire(t, a, key))
+		locktest.Release(t, locktest.Acquire(t, b, key))
 	}
 }
 
@@ -154,7 +155,7 @@ func TestACommitIsToldByItsOwnRevisionNotByTheBytesOfOthers(t *testing.T) {
 	for carriedOut, others := range map[bool]string{false: "mine", true: "other"} {
 		_, b, client, prefix := newPair(t)
 		state := "/" + prefix + "-state" // under two locks
-		other := acquire(t, b, keyspace.MustParse("space/other"))
+		other := locktest.Acquire(t, b, keyspace.MustParse("space/other"))
 		var br breaker
 		a := newLocker(t, faulty(client, losing(carriedOut, errNet, func(c call) bool {
 			if !br.next(c) {
@@ -163,7 +164,7 @@ func TestACommitIsToldByItsOwnRevisionNotByTheBytesOfOthers(t *testing.T) {
 			commit(t, other, clientv3.OpPut(state, others))
 			return true
 		})), locker.WithPrefix(prefix), locker.WithRetain(time.Minute), locker.WithoutBatching())
-		h := acquire(t, a, key, locker.Reading(state))
+		h := locktest.Acquire(t, a, key, locker.ReadKeys(state))
 		br.armed.Store(true)
 		ok, err := h.Commit(t.Context(), nil, clientv3.OpPut(state, "mine"))
 		if ok != carriedOut || carriedOut != (err == nil) || errors.Is(err, locker.ErrOutcomeUnknown) {
@@ -177,16 +178,18 @@ func TestAnUpdateOfARivalIsNotTakenForOnesOwnAfterACompaction(t *testing.T) {
 	for _, how := range []string{"after an eviction", "after the removal"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			_, b, client, prefix := newPairOn(t, etcdtest.StartOwn(t).Server)
+			server := etcdtest.StartOwn(t)
+			_, b, client, prefix := newPairOn(t, server.Server)
+			root := server.Root(t)
 			path := key.ValuePath(prefix)
 			if _, err := client.Put(t.Context(), path, "5"); err != nil {
 				t.Fatal(err)
 			}
 			rival := func() {
-				h := acquire(t, b, key, locker.Reading(path))
+				h := locktest.Acquire(t, b, key, locker.ReadKeys(path))
 				wantRead(t, h, "5")
 				commit(t, h, put(prefix, key, "6"))
-				compact(t, client, prefix)
+				compact(t, root, prefix)
 			}
 			var br, removal breaker
 			f := &faults{
@@ -198,7 +201,7 @@ func TestAnUpdateOfARivalIsNotTakenForOnesOwnAfterACompaction(t *testing.T) {
 						removal.armed.Store(true)
 						return errNet
 					}
-					evict(t, b)
+					locktest.Evict(t, b)
 					rival()
 					return errNet
 				},
@@ -210,7 +213,7 @@ func TestAnUpdateOfARivalIsNotTakenForOnesOwnAfterACompaction(t *testing.T) {
 				},
 			}
 			a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithRetain(time.Minute), locker.WithoutBatching())
-			h := acquire(t, a, key, locker.Reading(path))
+			h := locktest.Acquire(t, a, key, locker.ReadKeys(path))
 			br.armed.Store(true)
 			unchanged := clientv3.Compare(clientv3.ModRevision(path), "=", h.Read()[0].ModRevision)
 			if ok, err := h.Commit(t.Context(), []clientv3.Cmp{unchanged}, put(prefix, key, "6")); ok || err == nil {
@@ -222,27 +225,42 @@ func TestAnUpdateOfARivalIsNotTakenForOnesOwnAfterACompaction(t *testing.T) {
 
 func TestACommitDoesNotFailForWhatALateWriteLeftInTheWayOfTheNextOne(t *testing.T) {
 	t.Parallel()
-	_, b, client, prefix := newPair(t)
-	gate := make(chan struct{})
-	var once atomic.Bool
-	f := &faults{late: func(c call) <-chan struct{} {
-		if c.kind == "acquire" && once.CompareAndSwap(false, true) {
-			return gate
-		}
-		return nil
-	}}
-	a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithHandoff(0), locker.WithTTL(time.Hour), locker.WithoutBatching())
-	_, err := a.Acquire(t.Context(), key)
-	wantErr(t, err, errLate)
-	first := acquire(t, a, key)
-	second := acquiringIn(t, a, 1)
-	release(t, first) // the second has another name
-	h := second()
-	close(gate)
-	untilQueued(t, b, key, 2)
-	third := acquiringIn(t, a, 1) // would have the name of the late one
-	commit(t, h, put(prefix, key, "mine"))
-	release(t, third())
+	for _, tries := range []string{"one", "two, the first without an answer"} {
+		t.Run(tries, func(t *testing.T) {
+			t.Parallel()
+			_, b, client, prefix := newPair(t)
+			gate := make(chan struct{})
+			var once atomic.Bool
+			var br breaker
+			f := &faults{
+				before: func(_ context.Context, c call) error {
+					if br.next(c) {
+						return rpctypes.ErrLeaderChanged
+					}
+					return nil
+				},
+				late: func(c call) <-chan struct{} {
+					if c.kind == "acquire" && once.CompareAndSwap(false, true) {
+						return gate
+					}
+					return nil
+				},
+			}
+			a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithHandoff(0), locker.WithTTL(time.Hour), locker.WithoutBatching())
+			_, err := a.Acquire(t.Context(), key)
+			locktest.WantErr(t, err, errLate)
+			first := locktest.Acquire(t, a, key)
+			second := acquiringIn(t, a, 1)
+			locktest.Release(t, first) // the second has another name
+			h := second()
+			close(gate)
+			locktest.UntilQueued(t, b, key, 2)
+			third := acquiringIn(t, a, 1) // would have the name of the late one
+			br.armed.Store(tries != "one")
+			commit(t, h, put(prefix, key, "mine"))
+			locktest.Release(t, third())
+		})
+	}
 }
 
 func TestACommitDoesNotFailForWhatTheNextOneReads(t *testing.T) {
@@ -250,16 +268,16 @@ func TestACommitDoesNotFailForWhatTheNextOneReads(t *testing.T) {
 	a, _, _, prefix := newPair(t, locker.WithHandoff(0))
 	var names []string
 	for i := range 32 {
-		names = append(names, fmt.Sprint("n", i))
+		names = append(names, fmt.Sprintf("/%s-n/%d", prefix, i))
 	}
 	var ops []clientv3.Op
 	for i := range 100 { // with the reads, more than etcd takes
 		ops = append(ops, clientv3.OpPut(fmt.Sprintf("/%s-op/%d", prefix, i), "x"))
 	}
-	h := acquire(t, a, key)
-	next := acquiringIn(t, a, 1, locker.Reading(names...))
+	h := locktest.Acquire(t, a, key)
+	next := acquiringIn(t, a, 1, locker.ReadKeys(names...))
 	commit(t, h, ops...)
-	release(t, next())
+	locktest.Release(t, next())
 }
 
 // etcd carries out the request that exceeds its quota, and answers ErrNoSpace.
@@ -283,7 +301,7 @@ func TestACommitThatIsAnsweredNoSpaceIsResolvedAndLeavesOneHolder(t *testing.T) 
 					return true
 				})
 				a = newLocker(t, faulty(client, noSpace), locker.WithPrefix(prefix), locker.WithHandoff(handoff), locker.WithoutBatching())
-				h := acquire(t, a, key)
+				h := locktest.Acquire(t, a, key)
 				if waits == "before" {
 					next = acquiringIn(t, a, 1)
 				}
@@ -291,10 +309,10 @@ func TestACommitThatIsAnsweredNoSpaceIsResolvedAndLeavesOneHolder(t *testing.T) 
 				commit(t, h, put(prefix, key, "mine"))
 				h = next()
 				_, err := b.TryAcquire(t.Context(), key)
-				wantErr(t, err, locker.ErrLocked)
-				wantErr(t, h.Err(), nil)
-				release(t, h)
-				release(t, acquire(t, b, key))
+				locktest.WantErr(t, err, locker.ErrLocked)
+				locktest.WantErr(t, h.Err(), nil)
+				locktest.Release(t, h)
+				locktest.Release(t, locktest.Acquire(t, b, key))
 			})
 		}
 	}
@@ -307,18 +325,18 @@ func TestRunHasNothingToAddToACommitWhoseLockIsLostAfterwards(t *testing.T) {
 	f := &faults{after: func(ctx context.Context, c call, err error) error {
 		if br.next(c) {
 			_, eerr := b.Evict(ctx, key)
-			wantErr(t, eerr, nil)
+			locktest.WantErr(t, eerr, nil)
 		}
 		return err
 	}}
 	a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithRetain(time.Minute))
 	path := key.ValuePath(prefix)
-	commit(t, acquire(t, a, key, locker.Reading(path)), put(prefix, key, "first"))
-	wantErr(t, a.RunInLock(t.Context(), key, func(ctx context.Context, h *locker.Hold) error {
+	commit(t, locktest.Acquire(t, a, key, locker.ReadKeys(path)), put(prefix, key, "first"))
+	locktest.WantErr(t, a.RunInLock(t.Context(), key, func(ctx context.Context, h *locker.Hold) error {
 		br.armed.Store(true)
 		commit(t, h, put(prefix, key, "mine"))
 		return nil
-	}, locker.Reading(path)), nil)
+	}, locker.ReadKeys(path)), nil)
 	if got := valueOf(t, client, prefix, key); got != "mine" {
 		t.Errorf("the value is %q", got)
 	}
@@ -335,16 +353,16 @@ func TestACommitThatAStrangerUndidBeforeItWasLookedUpIsNotReportedAsNotDone(t *t
 				return err
 			}
 			_, derr := client.Delete(ctx, path)
-			wantErr(t, derr, nil)
+			locktest.WantErr(t, derr, nil)
 			if after != "" {
 				_, perr := client.Put(ctx, path, after)
-				wantErr(t, perr, nil)
+				locktest.WantErr(t, perr, nil)
 			}
 			return errAnswer
 		}}
 		a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithRetain(time.Minute))
 		for range 2 { // of a value that is not there, and of one that is
-			h := acquire(t, a, key, locker.Reading(path))
+			h := locktest.Acquire(t, a, key, locker.ReadKeys(path))
 			br.armed.Store(true)
 			done, err := h.Commit(t.Context(), nil, put(prefix, key, "mine"))
 			if !done && !errors.Is(err, locker.ErrOutcomeUnknown) {

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -37,8 +38,8 @@ func valueOf(tb testing.TB, client *clientv3.Client, prefix string, k keyspace.K
 func TestACommitWritesAndReleasesInOneTransaction(t *testing.T) {
 	t.Parallel()
 	a, b, client, prefix := newPair(t)
-	h := acquire(t, a, key)
-	before, err := client.Get(t.Context(), "x")
+	h := locktest.Acquire(t, a, key)
+	before, err := client.Get(t.Context(), key.ValuePath(prefix))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,8 +47,8 @@ func TestACommitWritesAndReleasesInOneTransaction(t *testing.T) {
 	if !ok || err != nil {
 		t.Fatalf("got %v, %v", ok, err)
 	}
-	wantErr(t, h.Err(), locker.ErrReleased)
-	wantErr(t, h.Release(t.Context()), nil)
+	locktest.WantErr(t, h.Err(), locker.ErrReleased)
+	locktest.WantErr(t, h.Release(t.Context()), nil)
 	after, err := client.Get(t.Context(), key.ValuePath(prefix))
 	if err != nil || len(after.Kvs) != 1 || string(after.Kvs[0].Value) != "mine" {
 		t.Fatalf("got %v, %v", after, err)
@@ -55,7 +56,7 @@ func TestACommitWritesAndReleasesInOneTransaction(t *testing.T) {
 	if wrote := after.Header.Revision - before.Header.Revision; wrote < 1 {
 		t.Errorf("%d revisions", wrote)
 	}
-	release(t, acquire(t, b, key))
+	locktest.Release(t, locktest.Acquire(t, b, key))
 	if ok, err := h.Commit(t.Context(), nil, put(prefix, key, "again")); ok || !errors.Is(err, locker.ErrReleased) {
 		t.Errorf("a second Commit: %v, %v", ok, err)
 	}
@@ -67,7 +68,7 @@ func TestACommitWritesAndReleasesInOneTransaction(t *testing.T) {
 func TestACommitWhoseComparisonFailsWritesNothingAndReleases(t *testing.T) {
 	t.Parallel()
 	a, b, client, prefix := newPair(t)
-	h := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
 	ok, err := h.Commit(t.Context(), []clientv3.Cmp{clientv3.Compare(clientv3.Version(key.ValuePath(prefix)), "=", 5)}, put(prefix, key, "mine"))
 	if ok || err != nil {
 		t.Fatalf("got %v, %v", ok, err)
@@ -75,7 +76,7 @@ func TestACommitWhoseComparisonFailsWritesNothingAndReleases(t *testing.T) {
 	if got := valueOf(t, client, prefix, key); got != "" {
 		t.Errorf("the value is %q", got)
 	}
-	release(t, acquire(t, b, key))
+	locktest.Release(t, locktest.Acquire(t, b, key))
 }
 
 func TestACommitOfALostLockWritesNothing(t *testing.T) {
@@ -88,7 +89,7 @@ func TestACommitOfALostLockWritesNothing(t *testing.T) {
 			return err
 		},
 	} {
-		h := acquire(t, a, key)
+		h := locktest.Acquire(t, a, key)
 		if err := lose(h); err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +100,7 @@ func TestACommitOfALostLockWritesNothing(t *testing.T) {
 		if got := valueOf(t, client, prefix, key); got != "" {
 			t.Errorf("%s: the value is %q", name, got)
 		}
-		release(t, acquire(t, b, key))
+		locktest.Release(t, locktest.Acquire(t, b, key))
 	}
 }
 
@@ -107,12 +108,12 @@ func TestACommitThatEtcdRefusesReleasesTheLock(t *testing.T) {
 	t.Parallel()
 	a, b, _, prefix := newPair(t)
 	for _, size := range []int{2_000_000, 5_000_000} { // above etcd's limit, and above its client's
-		h := acquire(t, a, key)
+		h := locktest.Acquire(t, a, key)
 		ok, err := h.Commit(t.Context(), nil, put(prefix, key, strings.Repeat("x", size)))
 		if ok || err == nil || errors.Is(err, locker.ErrOutcomeUnknown) {
 			t.Errorf("%d bytes: got %v, %v", size, ok, err)
 		}
-		release(t, acquire(t, b, key))
+		locktest.Release(t, locktest.Acquire(t, b, key))
 	}
 }
 
@@ -135,7 +136,7 @@ func TestACommitWhoseAnswerIsLostIsResolved(t *testing.T) {
 						return false
 					}
 					if how == "compacted" {
-						compact(t, client, prefix)
+						compact(t, server.Root(t), prefix)
 					}
 					return true
 				})
@@ -149,20 +150,21 @@ func TestACommitWhoseAnswerIsLostIsResolved(t *testing.T) {
 					opts = append(opts, locker.WithRetain(time.Minute))
 				}
 				a := newLocker(t, faulty(client, lose), append(opts, locker.WithPrefix(prefix), locker.WithoutBatching())...)
-				wanted := []keyspace.Key{key}
+				reading := locker.ReadKeys(key.ValuePath(prefix))
+				var h anyHold
 				if how == "all" {
-					wanted = append(wanted, keyspace.MustParse("space/other"))
-				}
-				h, err := a.AcquireAllWith(t.Context(), []locker.AcquireOption{locker.Reading(key.ValuePath(prefix))}, wanted...)
-				if err != nil {
-					t.Fatal(err)
+					all, err := a.AcquireAll(t.Context(), []keyspace.Key{key, keyspace.MustParse("space/other")}, reading)
+					locktest.WantErr(t, err, nil)
+					h = all
+				} else {
+					h = locktest.Acquire(t, a, key, reading)
 				}
 				next := func() error { return nil }
 				if strings.HasPrefix(how, "one waits") {
 					blocked := make(chan struct{})
-					next = async(t, func() error {
+					next = locktest.Async(t, func() error {
 						close(blocked)
-						h, err := a.Acquire(t.Context(), key, locker.Reading(key.ValuePath(prefix)))
+						h, err := a.Acquire(t.Context(), key, locker.ReadKeys(key.ValuePath(prefix)))
 						if err != nil {
 							return err
 						}
@@ -176,12 +178,12 @@ func TestACommitWhoseAnswerIsLostIsResolved(t *testing.T) {
 						return h.Release(t.Context())
 					})
 					<-blocked
-					until(t, "it waits", func() bool { return locker.Waiting(a, key) == 1 })
+					locktest.Until(t, "it waits", func() bool { return locker.Waiting(a, key) == 1 })
 				}
 				armed.Store(true)
 				ok, err := h.Commit(t.Context(), nil, put(prefix, key, "mine"))
 				if how == "compacted" && carriedOut { // others may have written the same
-					wantErr(t, err, locker.ErrOutcomeUnknown)
+					locktest.WantErr(t, err, locker.ErrOutcomeUnknown)
 					return
 				}
 				if ok != carriedOut || carriedOut != (err == nil) || errors.Is(err, locker.ErrOutcomeUnknown) {
@@ -190,12 +192,12 @@ func TestACommitWhoseAnswerIsLostIsResolved(t *testing.T) {
 				if armed.Load() {
 					t.Fatal("nothing was lost")
 				}
-				wantErr(t, next(), nil)
+				locktest.WantErr(t, next(), nil)
 				if got := valueOf(t, client, prefix, key); got != map[bool]string{true: "mine"}[carriedOut] {
 					t.Errorf("the value is %q", got)
 				}
-				for _, k := range wanted {
-					release(t, acquire(t, b, k))
+				for k := range tokens(h) {
+					locktest.Release(t, locktest.Acquire(t, b, k))
 				}
 			})
 		}
@@ -214,14 +216,14 @@ func TestACommitThatMayComeLateIsKnownNotToBeCarriedOut(t *testing.T) {
 	}}
 	_, b, client, prefix := newPair(t)
 	a := newLocker(t, faulty(client, late), locker.WithPrefix(prefix), locker.WithoutBatching())
-	h := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
 	armed.Store(true)
 	if ok, err := h.Commit(t.Context(), nil, put(prefix, key, "late")); ok || err == nil || errors.Is(err, locker.ErrOutcomeUnknown) {
 		t.Fatalf("got %v, %v", ok, err)
 	}
 	close(gate)
-	release(t, acquire(t, b, key)) // the gate's transaction is behind or ahead of this
-	release(t, acquire(t, b, key))
+	locktest.Release(t, locktest.Acquire(t, b, key)) // the gate's transaction is behind or ahead of this
+	locktest.Release(t, locktest.Acquire(t, b, key))
 	if got := valueOf(t, client, prefix, key); got != "" {
 		t.Errorf("the value is %q", got)
 	}
@@ -239,7 +241,7 @@ func TestACommitIsOfUnknownOutcomeOnlyWhenEtcdStaysSilent(t *testing.T) {
 	}}
 	_, b, client, prefix := newPair(t)
 	a := newLocker(t, faulty(client, silent), locker.WithPrefix(prefix))
-	h := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
 	cut.Store(true)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
@@ -247,9 +249,9 @@ func TestACommitIsOfUnknownOutcomeOnlyWhenEtcdStaysSilent(t *testing.T) {
 	if ok {
 		t.Error("carried out")
 	}
-	wantErr(t, err, locker.ErrOutcomeUnknown, context.DeadlineExceeded)
+	locktest.WantErr(t, err, locker.ErrOutcomeUnknown, context.DeadlineExceeded)
 	cut.Store(false)
-	release(t, acquire(t, b, key))
+	locktest.Release(t, locktest.Acquire(t, b, key))
 }
 
 func TestWhoWaitsReadsWhatWasCommittedBeforeIt(t *testing.T) {
@@ -266,7 +268,7 @@ func TestWhoWaitsReadsWhatWasCommittedBeforeIt(t *testing.T) {
 			a, b, client, prefix := newPair(t, opts...)
 			path := key.ValuePath(prefix)
 			one := func(l *locker.Locker) error {
-				h, err := l.Acquire(t.Context(), key, locker.Reading(path))
+				h, err := l.Acquire(t.Context(), key, locker.ReadKeys(path))
 				if err != nil {
 					return err
 				}
@@ -287,7 +289,7 @@ func TestWhoWaitsReadsWhatWasCommittedBeforeIt(t *testing.T) {
 			var all []func() error
 			for i := range n {
 				l := []*locker.Locker{a, b}[i%2]
-				all = append(all, async(t, func() error {
+				all = append(all, locktest.Async(t, func() error {
 					for range each {
 						if err := one(l); err != nil {
 							return err
@@ -297,7 +299,7 @@ func TestWhoWaitsReadsWhatWasCommittedBeforeIt(t *testing.T) {
 				}))
 			}
 			for _, done := range all {
-				wantErr(t, done(), nil)
+				locktest.WantErr(t, done(), nil)
 			}
 			if got := valueOf(t, client, prefix, key); got != fmt.Sprint(each*n) {
 				t.Errorf("the value is %s, want %d", got, each*n)
@@ -320,7 +322,7 @@ func TestAReadComesWithTheGrantAndCostsNothing(t *testing.T) {
 	path := key.ValuePath(prefix)
 	for i := range 3 {
 		calls.Store(0)
-		h := acquire(t, a, key, locker.Reading(path, "absent"))
+		h := locktest.Acquire(t, a, key, locker.ReadKeys(path, "/"+prefix+"-absent"))
 		if kvs := h.Read(); len(kvs) != 2 || (kvs[0] == nil) != (i == 0) || kvs[1] != nil {
 			t.Errorf("read %v", kvs)
 		}
@@ -331,11 +333,11 @@ func TestAReadComesWithTheGrantAndCostsNothing(t *testing.T) {
 			t.Errorf("%d calls, want 2", n)
 		}
 	}
-	h := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
 	if kvs := h.Read(); kvs != nil {
-		t.Errorf("read %v without Reading", kvs)
+		t.Errorf("read %v without ReadKeys", kvs)
 	}
-	release(t, h)
+	locktest.Release(t, h)
 }
 
 func TestABadReadingIsRefused(t *testing.T) {
@@ -345,8 +347,8 @@ func TestABadReadingIsRefused(t *testing.T) {
 		for i := range names[1:] {
 			names[i] = "x"
 		}
-		_, err := a.TryAcquire(t.Context(), key, locker.Reading(names...))
-		wantErr(t, err, locker.ErrInvalidOption)
+		_, err := a.TryAcquire(t.Context(), key, locker.ReadKeys(names...))
+		locktest.WantErr(t, err, locker.ErrInvalidOption)
 	}
 }
 
@@ -375,9 +377,9 @@ func TestACommitUnderTheContextOfItsFunctionHasTimeToBeAnswered(t *testing.T) {
 		}
 		return err
 	})
-	wantErr(t, err, nil)
+	locktest.WantErr(t, err, nil)
 	if got := valueOf(t, client, prefix, key); got != "mine" {
 		t.Errorf("the value is %q", got)
 	}
-	release(t, acquire(t, b, key))
+	locktest.Release(t, locktest.Acquire(t, b, key))
 }

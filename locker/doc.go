@@ -3,8 +3,6 @@
 // [New] makes a [Locker] from an etcd client. [Locker.Acquire] waits for a lock
 // and returns a [Hold]; [Locker.TryAcquire] fails with [ErrLocked] instead of
 // waiting; [Locker.RunInLock] runs a function under a lock and releases it.
-// [Locker.Lock], [Locker.Unlock], [Locker.RunFuncInLock] and
-// [Locker.RunJobInLock] are the classic calls, keyed by a string.
 //
 // # What a hold promises
 //
@@ -23,7 +21,7 @@
 // # More than one
 //
 // [Shared] holds of a key are held together, and [Locker.AcquireAll] holds
-// several keys as one. [Reading] and [Hold.Commit] carry what the lock guards:
+// several keys as one [HoldSet]. [ReadKeys] and [Hold.Commit] carry what the lock guards:
 // the first reads it in the transaction that acquires, the second writes it in
 // the one that releases, if the lock is still held.
 //
@@ -36,26 +34,42 @@
 // call waits longer than half a second after its context is done; the part of
 // Shutdown that closes takes what Close may take.
 //
+// Each call to etcd has a patience: 1, 1, 1, 2, 4, then 5 seconds. After it, and
+// after an error that passes by itself, such as a change of leader, the call is
+// sent again until the context ends, with pauses from 20ms to 1 second. An
+// acquire fails with [ErrLocked] where others were ahead, and with
+// [ErrUnavailable] where etcd did not answer.
+//
 // # What goes to etcd
 //
 // An uncontended Acquire and its Release are a write each, and so is a wait's
-// end by another process, of which a watch tells. While a write is on its way,
+// end by another process, which a watch reports. While a write is on its way,
 // those of other locks gather, and go as one. Goroutines of one process that
-// wait for the same lock hand it on without a word to etcd, until others must
-// have their turn ([WithHandoff]). With [WithRetain] a lock that nobody else
-// wants needs etcd neither to be released nor to be acquired again.
+// wait for the same lock pass it to each other without contacting etcd, until
+// other processes must have their turn ([WithHandoff]). With [WithRetain] a lock
+// that no other process wants needs etcd neither to be released nor to be acquired
+// again.
+//
+// Up to 64 locks share a lease, and all leases of a Locker are renewed over one
+// gRPC stream. The keys of holds older than a second are watched over another.
+// Where the client's Lease or Watcher is not etcd's own, calls go through it
+// instead. The outgoing gRPC metadata of a caller's context is not sent.
 //
 // # The way of a lock through the code
 //
-// acquire.go takes the key's lane in this process (queue.go), then a lease that
-// is shared by all locks of one TTL (lease.go, leases.go), and then the place in
-// etcd (claim.go): its transactions (enter.go, remove.go) go by way of batch.go.
-// If it is not the first there, it waits for news of those ahead (feed.go). Then
-// it becomes a hold (hold.go), of which registry.go keeps account and which the
-// monitor (monitor.go) and the sentry (sentry.go) watch. A release (release.go)
-// hands the lock on or keeps it (keep.go), goes to the end of the queue for the
-// next goroutine (requeue.go), or deletes the entry, perhaps in a transaction of
-// its owner (commit.go, resolve.go). What cannot be released at once goes to
-// settle.go. Those who share a lock meet in its lane (shared.go); all.go binds
-// several holds together, which free.go acquires at once if it can.
+// acquire.go takes the key's lane in this process (lanes.go, internal/lane), then
+// a lease that several locks share (leases.go, internal/lease), and then an entry in
+// etcd's queue (entry.go, internal/queue), which waits for those ahead
+// (internal/place). Then it becomes a hold (hold.go). registry.go has all
+// holds; the monitor (monitor.go) and internal/losswatch watch them, loss.go
+// ends those that are lost, and ending.go says how. A release (release.go) passes the
+// lock on (pass.go) or retains it (retain.go), goes to the end of the queue for the next
+// goroutine (requeue.go), or deletes the entry, perhaps in a transaction of its owner
+// (plan.go, commit.go, internal/outcome). What cannot be released at once is settled
+// in the background (entry.go). Shared holds meet in the lane (shared.go). all.go
+// acquires several locks, free.go at once if it can, and holdset.go binds them together.
+//
+// Calls to etcd go through internal/calls, which sends them again within bounds, and
+// internal/batch, which sends them together. hooks.go runs hooks, which may panic or be
+// slow (internal/callback). docs/architecture.md has all of this in pictures.
 package locker

@@ -1,18 +1,18 @@
 package locker
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-
+	"github.com/phpgao/elock/internal/inspect"
+	"github.com/phpgao/elock/internal/lease"
 	"github.com/phpgao/elock/keyspace"
 )
 
 var (
-	// ErrLocked says that somebody else holds the lock, or waits for it.
+	// ErrLocked says that somebody else holds the lock, or waits for it. An
+	// acquire whose context ends while it waits for others matches it and the
+	// context's error.
 	ErrLocked = errors.New("locker: lock is held")
 	// ErrLost says that the hold ended before its owner released it. The
 	// error is a *LostError.
@@ -22,26 +22,39 @@ var (
 	ErrMaxHeld = errors.New("locker: lock held longer than allowed")
 	// ErrReleased is the cause of a hold's context after Release.
 	ErrReleased = errors.New("locker: lock released")
-	// ErrNotHeld says that Unlock was called for a key that is not locked.
+	// ErrNotHeld says that a key is not locked by the caller's Locker, though
+	// it should be: in elock's Unlock, and in lockertest's Lose.
 	ErrNotHeld = errors.New("locker: lock is not held")
 	// ErrClosed says that the Locker is closed or shutting down.
 	ErrClosed = errors.New("locker: closed")
 	// ErrUnavailable says that etcd did not answer in 5 seconds, or in the 3
-	// that Close waits, under a context that allowed for more. It matches
-	// context.DeadlineExceeded too.
-	ErrUnavailable = fmt.Errorf("locker: etcd did not answer in time: %w", context.DeadlineExceeded)
+	// that Close waits, or not until the caller's context ended: then the error
+	// matches the context's error too.
+	ErrUnavailable = errors.New("locker: etcd did not answer in time")
 	// ErrOutcomeUnknown says that etcd did not answer in time whether it
 	// carried out a Commit.
 	ErrOutcomeUnknown = errors.New("locker: outcome of the commit is unknown")
 	// ErrDeadlock says that the context passed to Acquire already holds the
 	// lock, so that waiting for it would never end.
 	ErrDeadlock = errors.New("locker: lock is already held by this context")
+	// ErrNotWaiting says that Promote found no waiter of that owner, or none that
+	// it can have be the next.
+	ErrNotWaiting = inspect.ErrNotWaiting
 	// ErrInvalidTTL says that a TTL is not positive, or above etcd's maximum
-	// of 9,000,000,000 seconds.
-	ErrInvalidTTL = errors.New("locker: invalid TTL")
+	// of 9,000,000,000 seconds. It matches ErrInvalidOption too.
+	ErrInvalidTTL error = &kind{"locker: invalid TTL", ErrInvalidOption}
 	// ErrInvalidOption says that an option or argument is out of its range.
 	ErrInvalidOption = errors.New("locker: invalid option")
 )
+
+// A kind is an error that matches a more general one.
+type kind struct {
+	text string
+	of   error
+}
+
+func (k *kind) Error() string { return k.text }
+func (k *kind) Unwrap() error { return k.of }
 
 // An Error says which operation failed, on which key, and why. Every method
 // that fails returns one; Unwrap gives one of the package's errors, the
@@ -50,13 +63,21 @@ type Error struct {
 	Op  string // what was asked for, such as "acquire"
 	Key string // the lock's name; empty where the operation has none
 	Err error
+
+	// Blocker is the owner that was directly ahead in the queue when an acquire
+	// ended with ErrLocked; of a try, the first in it. Otherwise it is nil.
+	Blocker *Owner
 }
 
 func (e *Error) Error() string {
 	if e.Key == "" {
 		return "elock: " + e.Op + ": " + e.Err.Error()
 	}
-	return fmt.Sprintf("elock: %s %q: %v", e.Op, e.Key, e.Err)
+	text := fmt.Sprintf("elock: %s %q: %v", e.Op, e.Key, e.Err)
+	if e.Blocker != nil {
+		text += fmt.Sprintf(" (ahead: %v)", e.Blocker)
+	}
+	return text
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -65,26 +86,26 @@ func (e *Error) Unwrap() error { return e.Err }
 type Reason int
 
 const (
-	// LeaseExpired: etcd no longer knows the lease.
-	LeaseExpired Reason = iota + 1
-	// Deadline: no renewal was answered in time, so the lease may be gone.
-	Deadline
-	// KeyDeleted: the lock's key is gone. Somebody deleted it, or etcd was not
-	// there to tell what else became of it.
-	KeyDeleted
-	// Evicted: somebody called Evict.
-	Evicted
+	// ReasonLeaseExpired: etcd no longer knows the lease.
+	ReasonLeaseExpired Reason = iota + 1
+	// ReasonDeadline: no renewal was answered in time, so the lease may be gone.
+	ReasonDeadline
+	// ReasonKeyDeleted: the lock's key is gone. Somebody deleted it, or called Evict
+	// while etcd had no space; or etcd could not say how the key went.
+	ReasonKeyDeleted
+	// ReasonEvicted: somebody called Evict.
+	ReasonEvicted
 )
 
 func (r Reason) String() string {
 	switch r {
-	case LeaseExpired:
+	case ReasonLeaseExpired:
 		return "lease expired"
-	case Deadline:
+	case ReasonDeadline:
 		return "lease not renewed in time"
-	case KeyDeleted:
+	case ReasonKeyDeleted:
 		return "key deleted"
-	case Evicted:
+	case ReasonEvicted:
 		return "evicted"
 	}
 	return fmt.Sprintf("Reason(%d)", int(r))
@@ -104,31 +125,33 @@ func (e *LostError) Error() string {
 // Is reports whether target is ErrLost.
 func (e *LostError) Is(target error) bool { return target == ErrLost }
 
+// reasonOf returns the reason for which holds under a lease end that was lost in that
+// way, 0 if it was not lost.
+func reasonOf(why lease.Loss) Reason {
+	switch why {
+	case lease.Expired:
+		return ReasonLeaseExpired
+	case lease.Overdue:
+		return ReasonDeadline
+	}
+	return 0
+}
+
 // invalid returns an error that matches ErrInvalidOption.
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrInvalidOption}, args...)...)
 }
 
+// silent marks the error of a context that ended before etcd answered.
+func silent(err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, ErrUnavailable)
+}
+
 var errZeroKey = fmt.Errorf("%w: zero Key", keyspace.ErrInvalid)
 
-// refused reports whether err says that etcd did not carry out the request, by
-// its own answer or because it was not sent. After any other error the request
-// may have been, or may yet be, carried out.
-func refused(err error) bool {
-	if errors.Is(err, errDoubt) {
-		return false
-	}
-	if errors.Is(err, errUnsent) || err != nil && strings.Contains(err.Error(), "trying to send message larger than max") {
-		return true
-	}
-	var e rpctypes.EtcdError
-	if !errors.As(err, &e) || e == rpctypes.ErrNoSpace { // etcd may say that of what it has carried out
-		return false
-	}
-	switch e.Code().String() {
-	case "InvalidArgument", "NotFound", "AlreadyExists", "PermissionDenied", "ResourceExhausted",
-		"FailedPrecondition", "OutOfRange", "Unimplemented", "Unauthenticated":
-		return true
-	}
-	return false
-}
+// errUnwanted is why an entry is removed that nobody uses any more, such as one whose
+// goroutine a hook has ended.
+var errUnwanted = errors.New("locker: nobody waits any more")

@@ -57,7 +57,7 @@ func ExampleLostError() {
 		return nil
 	})
 	if lost, ok := errors.AsType[*locker.LostError](err); ok {
-		fmt.Println(lost.Reason, lost.Reason == locker.Evicted, lost.Token > 0)
+		fmt.Println(lost.Reason, lost.Reason == locker.ReasonEvicted, lost.Token > 0)
 	}
 	// Output: evicted true true
 }

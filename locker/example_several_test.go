@@ -2,6 +2,7 @@ package locker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -19,7 +20,7 @@ func ExampleLocker_AcquireAll() {
 	ctx, accounts := context.Background(), keyspace.MustNew[int]("account")
 
 	// Whoever names them in another order does not deadlock with this.
-	h, err := l.AcquireAll(ctx, accounts.Key(7), accounts.Key(3))
+	h, err := l.AcquireAll(ctx, []keyspace.Key{accounts.Key(7), accounts.Key(3)})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -45,8 +46,8 @@ func ExampleShared() {
 		defer reader.Release(ctx)
 	}
 	_, err := l.TryAcquire(ctx, key) // to write
-	fmt.Println(err)
-	// Output: elock: try "catalogue": locker: lock is held
+	fmt.Println(errors.Is(err, locker.ErrLocked))
+	// Output: true
 }
 
 // A counter in etcd: read with the acquire, written with the release, and only if
@@ -61,7 +62,7 @@ func ExampleHold_Commit() {
 	defer client.Delete(ctx, counter)
 
 	for range 2 {
-		h, err := l.Acquire(ctx, key, locker.Reading(counter))
+		h, err := l.Acquire(ctx, key, locker.ReadKeys(counter))
 		if err != nil {
 			fmt.Println(err)
 			return

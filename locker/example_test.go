@@ -94,11 +94,9 @@ func ExampleLocker_TryAcquire() {
 	}
 	_, err = bob.TryAcquire(ctx, key)
 	fmt.Println(errors.Is(err, locker.ErrLocked))
-	fmt.Println(err)
 	fmt.Println(h.Release(ctx))
 	// Output:
 	// true
-	// elock: try "job": locker: lock is held
 	// <nil>
 }
 
@@ -118,39 +116,6 @@ func ExampleLocker_RunInLock() {
 	// Output:
 	// holding reports/nightly <nil>
 	// printer on fire
-}
-
-func ExampleLocker_Lock() {
-	client := dial()
-	defer client.Close()
-	l := open(client)
-	defer l.Close()
-	ctx := context.Background()
-
-	fmt.Println(l.Lock(ctx, "my-key", 10)) // seconds
-	fmt.Println(l.Lock(ctx, "my-key", 10))
-	fmt.Println(l.Unlock(ctx, "my-key"))
-	fmt.Println(l.Unlock(ctx, "my-key"))
-	// Output:
-	// <nil>
-	// elock: lock "my-key": locker: lock is held
-	// <nil>
-	// elock: unlock "my-key": locker: lock is not held
-}
-
-func ExampleLocker_RunFuncInLock() {
-	client := dial()
-	defer client.Close()
-	l := open(client)
-	defer l.Close()
-
-	ran, err := l.RunFuncInLock(context.Background(), "nightly-report", 10, func() {
-		fmt.Println("writing the report")
-	})
-	fmt.Println(ran > 0, err)
-	// Output:
-	// writing the report
-	// true <nil>
 }
 
 func ExampleLocker_Shutdown() {

@@ -1,8 +1,11 @@
 package locker
 
 import (
+	"context"
 	"time"
 
+	"github.com/phpgao/elock/internal/clock"
+	"github.com/phpgao/elock/internal/queue"
 	"github.com/phpgao/elock/keyspace"
 )
 
@@ -10,14 +13,62 @@ import (
 func SetClocks(l *Locker, wall func() time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.now = func() instant {
-		i := readClocks()
-		i.wall = time.Duration(wall().UnixNano())
+	l.now = func() clock.Instant {
+		i := clock.Read()
+		i.Wall = time.Duration(wall().UnixNano())
 		return i
 	}
 }
 
 // Waiting returns how many callers wait for k within l's process.
 func Waiting(l *Locker, k keyspace.Key) int {
-	return l.lanes.waiting(k)
+	return l.lanes.Waiting(k)
 }
+
+// Leases returns how many leases l has.
+func Leases(l *Locker) int { return l.leases.Count() }
+
+// BindAndEnd makes one HoldSet of very many holds, as AcquireAll does, while the first of
+// them ends, and returns how many go on after that.
+func BindAndEnd(l *Locker) (goOn int) {
+	s, err := l.use(context.Background(), 3600)
+	if err != nil {
+		panic(err)
+	}
+	g := new(HoldSet)
+	for range 5000 {
+		g.holds = append(g.holds, &Hold{entry: &entry{l: l, Entry: queue.Entry{Lease: s}}})
+	}
+	first := g.holds[0]
+	ready, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		close(ready)
+		for len(first.members()) == 1 {
+		}
+		first.end(ErrClosed)
+	}()
+	<-ready
+	_ = g.bind()
+	<-over
+	for _, h := range g.holds {
+		if h.endCause() == nil {
+			goOn++
+		}
+	}
+	return goOn
+}
+
+// Watched returns how many entries of l's holds have a watch in place.
+func Watched(l *Locker) int {
+	return l.losses.Placed()
+}
+
+// Suspects returns how many writes l looks for.
+func Suspects(l *Locker) int {
+	return l.queues.LateWrites()
+}
+
+// SuspectMember makes l send its calls twice for a while, as if a member of etcd
+// were silent.
+func SuspectMember(l *Locker) { l.etcd.NoteSilence() }

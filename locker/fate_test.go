@@ -6,35 +6,27 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/internal/locktest"
+	"github.com/phpgao/elock/internal/simtest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
 
 var neighbour = keyspace.MustParse("neighbour")
 
-// bubble runs f in virtual time, with an etcd in memory.
-func bubble(t *testing.T, f func(t *testing.T, sim *etcdsim.Sim)) {
-	synctest.Test(t, func(t *testing.T) {
-		sim := etcdsim.New(1)
-		t.Cleanup(sim.Close)
-		f(t, sim)
-	})
-}
-
-// silent is the fate of a request that etcd never gets, without a word to anybody.
+// silent is the fate of a request that never reaches etcd and is not answered.
 var silent = etcdsim.Fate{Lose: etcdsim.Request, Hang: true}
 
 func TestAReleaseTellsALossThatIsKnownThoughEtcdDoesNot(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		l := newLocker(t, c.Client)
-		h := acquire(t, l, key, locker.TTL(3*time.Second))
+		h := locktest.Acquire(t, l, key, locker.TTL(3*time.Second))
 		c.SetPlan(func(call etcdsim.Call, _ *rand.Rand) etcdsim.Fate {
 			switch call.Method {
 			case "Txn":
@@ -44,15 +36,15 @@ func TestAReleaseTellsALossThatIsKnownThoughEtcdDoesNot(t *testing.T) {
 			}
 			return etcdsim.Fate{}
 		})
-		wantLost(t, h.Release(t.Context()), locker.Deadline)
+		locktest.WantLost(t, h.Release(t.Context()), locker.ReasonDeadline)
 	})
 }
 
 func TestAReleaseAsksForItsLeaseUntilEtcdAnswers(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		l := newLocker(t, c.Client)
-		h := acquire(t, l, key)
+		h := locktest.Acquire(t, l, key)
 		var asked atomic.Int64
 		c.SetPlan(func(call etcdsim.Call, _ *rand.Rand) etcdsim.Fate {
 			if call.Method == "LeaseTimeToLive" && asked.Add(1) < 4 {
@@ -67,28 +59,28 @@ func TestAReleaseAsksForItsLeaseUntilEtcdAnswers(t *testing.T) {
 		if _, err := c.Revoke(t.Context(), clientv3.LeaseID(resp.Kvs[0].Lease)); err != nil {
 			t.Fatal(err)
 		}
-		wantLost(t, h.Release(t.Context()), locker.LeaseExpired)
+		locktest.WantLost(t, h.Release(t.Context()), locker.ReasonLeaseExpired)
 	})
 }
 
 func TestAnEvictionIsToldAsSuchAfterACompaction(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		a, b := newLocker(t, sim.NewClient("a").Client), newLocker(t, sim.NewClient("b").Client)
-		h := acquire(t, a, key)
-		release(t, acquire(t, b, neighbour)) // the revision grows
+		h := locktest.Acquire(t, a, key)
+		locktest.Release(t, locktest.Acquire(t, b, neighbour)) // the revision grows
 		sim.Compact()
 		if _, err := b.Evict(t.Context(), key); err != nil {
 			t.Fatal(err)
 		}
-		wantLost(t, h.Release(t.Context()), locker.Evicted)
+		locktest.WantLost(t, h.Release(t.Context()), locker.ReasonEvicted)
 	})
 }
 
 func TestALeaseOfWhichLessThanASecondIsLeftIsNotTakenForGone(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		l := newLocker(t, c.Client)
-		h, other := acquire(t, l, key, locker.TTL(4*time.Second)), acquire(t, l, neighbour, locker.TTL(4*time.Second))
+		h, other := locktest.Acquire(t, l, key, locker.TTL(4*time.Second)), locktest.Acquire(t, l, neighbour, locker.TTL(4*time.Second))
 		var cut atomic.Bool
 		cut.Store(true)
 		c.SetPlan(func(call etcdsim.Call, _ *rand.Rand) etcdsim.Fate {
@@ -102,10 +94,10 @@ func TestALeaseOfWhichLessThanASecondIsLeftIsNotTakenForGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		cut.Store(false)
-		receive(t, h.Context().Done())
-		wantLost(t, h.Err(), locker.KeyDeleted)
-		wantErr(t, other.Err(), nil)
-		release(t, other)
+		locktest.Receive(t, h.Context().Done())
+		locktest.WantLost(t, h.Err(), locker.ReasonKeyDeleted)
+		locktest.WantErr(t, other.Err(), nil)
+		locktest.Release(t, other)
 	})
 }
 
@@ -123,17 +115,17 @@ func (w deaf) Watch(context.Context, string, ...clientv3.OpOption) clientv3.Watc
 }
 
 func TestNobodyWatchesALockThatNobodyWaitsForThoughWatchesFail(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		var opened atomic.Int64
 		client := sim.NewClient("a").Client
 		client.Watcher = deaf{client.Watcher, &opened}
 		a, b := newLocker(t, client), newLocker(t, sim.NewClient("b").Client)
-		h := acquire(t, b, key)
+		h := locktest.Acquire(t, b, key)
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
 		_, err := a.Acquire(ctx, key)
-		wantErr(t, err, context.DeadlineExceeded)
-		release(t, h)
+		locktest.WantErr(t, err, context.DeadlineExceeded)
+		locktest.Release(t, h)
 		time.Sleep(time.Minute)
 		before := opened.Load()
 		time.Sleep(time.Minute)
@@ -144,16 +136,16 @@ func TestNobodyWatchesALockThatNobodyWaitsForThoughWatchesFail(t *testing.T) {
 }
 
 func TestTheNextRenewalWaitsForNoLateWrites(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		const ttl = 12 * time.Second
 		c := sim.NewClient("a")
 		l := newLocker(t, c.Client)
 		var phase, renewals atomic.Int64
-		acquire(t, l, key, locker.TTL(ttl))
+		locktest.Acquire(t, l, key, locker.TTL(ttl))
 		c.SetPlan(func(call etcdsim.Call, _ *rand.Rand) etcdsim.Fate {
 			switch {
 			case call.Method == "Txn" && phase.CompareAndSwap(0, 1): // is to be looked for
-				return etcdsim.Fate{Lose: etcdsim.Request}
+				return silent
 			case call.Method == "Txn" && phase.Load() == 2:
 				return silent
 			case call.Method == "LeaseKeepAlive" && call.Request != nil:
@@ -161,7 +153,9 @@ func TestTheNextRenewalWaitsForNoLateWrites(t *testing.T) {
 			}
 			return etcdsim.Fate{}
 		})
-		if _, err := l.Acquire(t.Context(), neighbour, locker.TTL(ttl)); err == nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if _, err := l.Acquire(ctx, neighbour, locker.TTL(ttl)); err == nil {
 			t.Fatal("the write was not lost")
 		}
 		time.Sleep(time.Second)
@@ -174,10 +168,10 @@ func TestTheNextRenewalWaitsForNoLateWrites(t *testing.T) {
 }
 
 func TestAnAcquireUnderAHoldEndsSoonAfterItsRelease(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		l := newLocker(t, c.Client)
-		outer := acquire(t, l, neighbour, locker.TTL(time.Hour))
+		outer := locktest.Acquire(t, l, neighbour, locker.TTL(time.Hour))
 		c.Partition()
 		got := make(chan error, 1)
 		go func() {
@@ -185,25 +179,26 @@ func TestAnAcquireUnderAHoldEndsSoonAfterItsRelease(t *testing.T) {
 			got <- err
 		}()
 		time.Sleep(100 * time.Millisecond)
-		go func() { _ = outer.Release(context.Background()) }()
+		released := locktest.Async(t, func() error { return outer.Release(context.Background()) })
 		select {
 		case err := <-got:
-			wantErr(t, err, locker.ErrReleased)
+			locktest.WantErr(t, err, locker.ErrReleased)
 		case <-time.After(501 * time.Millisecond):
 			t.Error("it goes on")
 		}
 		c.Heal()
+		locktest.WantErr(t, released(), nil)
 	})
 }
 
 func TestAReleaseUnderAHoldThatWasReleasedBeforeIsBounded(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		l := newLocker(t, c.Client)
-		outer := acquire(t, l, neighbour)
+		outer := locktest.Acquire(t, l, neighbour)
 		h, err := l.Acquire(outer.Context(), key)
-		wantErr(t, err, nil)
-		release(t, outer)
+		locktest.WantErr(t, err, nil)
+		locktest.Release(t, outer)
 		c.Partition()
 		began := time.Now()
 		err = h.Release(outer.Context())

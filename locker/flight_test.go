@@ -2,6 +2,7 @@ package locker_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 	"github.com/phpgao/elock/locker/lockertest"
@@ -42,19 +44,21 @@ func newRunway(t *testing.T, before func(ctx context.Context, c call) error) *ru
 		}
 		return nil
 	}}
-	r.Locker = newBatching(t, faulty(lockertest.Client(r.other), f), locker.WithTTL(time.Hour))
-	release(t, acquire(t, r.Locker, key)) // grants the lease
+	r.Locker = locktest.New(t, faulty(lockertest.Client(r.other), f), locker.WithTTL(time.Hour))
+	locktest.Release(t, locktest.Acquire(t, r.Locker, key)) // grants the lease
 	return r
 }
 
 func (r *runway) occupy(t *testing.T) {
 	r.armed.Store(true)
+	var occupants sync.WaitGroup
+	t.Cleanup(occupants.Wait)
 	for _, name := range []string{"x", "y"} {
-		go func() {
+		occupants.Go(func() {
 			if h, err := r.Acquire(t.Context(), keyspace.MustParse(name)); err == nil {
 				_ = h.Release(context.Background())
 			}
-		}()
+		})
 		synctest.Wait()
 	}
 }
@@ -80,17 +84,17 @@ func TestABatchThatIsSentTwiceAndThenRefusedIsNotTakenForRefused(t *testing.T) {
 			r.occupy(t)
 			var got []func() *locker.Hold
 			for _, k := range two {
-				got = append(got, async(t, func() *locker.Hold { return acquire(t, r.Locker, k) }))
+				got = append(got, locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, r.Locker, k) }))
 			}
 			for i, k := range two {
 				h := got[i]() // what the first delivery has put
 				q, err := r.other.Inspect(t.Context(), k)
-				if must(t, err); len(q.Holders) != 1 || q.Holders[0].Token != h.Token() {
+				if locktest.Must(t, err); len(q.Holders) != 1 || q.Holders[0].Token != h.Token() {
 					t.Errorf("holds %d; etcd has %+v", h.Token(), q.Holders)
 				}
-				release(t, h)
+				locktest.Release(t, h)
 				q, err = r.other.Inspect(t.Context(), k)
-				if must(t, err); len(q.Holders) > 0 {
+				if locktest.Must(t, err); len(q.Holders) > 0 {
 					t.Errorf("%v is held by %+v", k, q.Holders)
 				}
 			}
@@ -100,10 +104,10 @@ func TestABatchThatIsSentTwiceAndThenRefusedIsNotTakenForRefused(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newTwice(t)
 			var done []func() bool
-			holds := []*locker.Hold{acquire(t, r.Locker, two[0]), acquire(t, r.Locker, two[1])}
+			holds := []*locker.Hold{locktest.Acquire(t, r.Locker, two[0]), locktest.Acquire(t, r.Locker, two[1])}
 			r.occupy(t)
 			for i, h := range holds {
-				done = append(done, async(t, func() bool {
+				done = append(done, locktest.Async(t, func() bool {
 					ok, err := h.Commit(t.Context(), nil, put(locker.DefaultPrefix, two[i], "new"))
 					return ok && err == nil
 				}))
@@ -135,16 +139,16 @@ func TestACallIsEndedWhenNobodyWaitsForItsPartOfABatch(t *testing.T) {
 		})
 		r.occupy(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		first := async(t, func() error { _, err := r.Acquire(t.Context(), keyspace.MustParse("one")); return err })
+		first := locktest.Async(t, func() error { _, err := r.Acquire(t.Context(), keyspace.MustParse("one")); return err })
 		synctest.Wait()
-		second := async(t, func() error { _, err := r.Acquire(ctx, keyspace.MustParse("two")); return err })
-		wantErr(t, first(), nil)
+		second := locktest.Async(t, func() error { _, err := r.Acquire(ctx, keyspace.MustParse("two")); return err })
+		locktest.WantErr(t, first(), nil)
 		synctest.Wait()
 		if hung.Load() != 1 {
 			t.Fatal("the second half does not hang")
 		}
 		cancel()
-		wantErr(t, second(), context.Canceled)
+		locktest.WantErr(t, second(), context.Canceled)
 		time.Sleep(time.Second)
 		if synctest.Wait(); hung.Load() != 0 {
 			t.Error("the call goes on")

@@ -6,69 +6,68 @@ import (
 	"errors"
 	"slices"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
-
+	"github.com/phpgao/elock/internal/queue"
 	"github.com/phpgao/elock/keyspace"
 )
 
 // takeFree acquires keys in one transaction if all of them are free, here and in
-// etcd, and adds the holds to g. Otherwise, and after any error of etcd, it adds
-// none; nor does it try if others wanted one of them a moment ago. The keys are
-// then to be acquired one by one. Its own errors are those of
-// ctx, of the lease, and of a hold that ended before it began.
-func (l *Locker) takeFree(ctx context.Context, g *group, opts []AcquireOption, keys []keyspace.Key) error {
+// etcd, and adds the holds to g. It adds none if they are not, if others wanted one of
+// them a moment ago, or after an error of etcd: then the caller acquires the keys one by
+// one. It fails if ctx ends, if no lease is granted, or if a hold ends before it began.
+func (l *Locker) takeFree(ctx context.Context, g *HoldSet, opts []AcquireOption, keys []keyspace.Key) error {
 	r, err := l.request(opts)
-	occupied := func(key keyspace.Key) bool { return !l.lanes.vacant(key) || l.watched(key.Path(l.prefix)) }
-	if err != nil || r.shared || !l.batch.takes(len(keys)+len(r.reads)) || slices.ContainsFunc(keys, occupied) {
+	occupied := func(key keyspace.Key) bool { return !l.lanes.Vacant(key) || l.feeds.Has(key.Path(l.prefix)) }
+	if err != nil || r.shared || !l.batch.Fits(len(keys)+len(r.reads)) || slices.ContainsFunc(keys, occupied) {
 		return nil
 	}
-	var claims []*claim // that nothing else sees to
-	asked := make([]asking, len(keys))
-	for i, key := range keys {
-		asked[i] = l.ask(ctx, key, true, r)
-	}
-	left := asked // those that are not answered
+	var entries []*entry // without a hold yet: to be abandoned if this fails
+	asked := make([]attempt, 0, len(keys))
 	defer func() {
-		for i := range left {
-			left[i].answered(nil, cmp.Or(err, errUnwanted)) // that if a callback panics
+		err := cmp.Or(err, errUnwanted) // errUnwanted if a callback panics
+		defer func() { abandon(err, entries...) }()
+		for i := range asked {
+			defer asked[len(asked)-1-i].answered(err) // each, even if a hook ends the goroutine
 		}
-		abandon(err, claims...)
 	}()
+	for _, key := range keys {
+		asked = append(asked, attempt{l: l, key: key})
+		asked[len(asked)-1].start(ctx, true, r)
+	}
 	s, err := l.use(ctx, r.seconds)
 	if err != nil {
 		return &Error{Op: "acquire", Key: keys[0].String(), Err: err}
 	}
-	defer s.part()
+	defer s.Part()
 	for i := range asked {
 		a := &asked[i]
-		if !l.lanes.seize(a.key, a.who) {
+		if !l.lanes.Seize(a.key, caller{a.who, r}) {
 			err = ErrLocked
 			break
 		}
-		s.join()
+		s.Join()
 		want := r
 		if i < len(keys)-1 {
 			want.reads = nil
 		}
-		claims = append(claims, l.newClaim(a.key, s, a.who, want))
+		entries = append(entries, l.newEntry(a.key, s, caller{a.who, want}))
 	}
 	if err == nil {
-		err = putAll(ctx, claims)
+		err = l.enterAll(ctx, entries)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			err = ctxError(ctx)
+			err = l.acquireError(ctx, err)
 			return &Error{Op: "acquire", Key: keys[0].String(), Err: err}
 		}
 		return nil
 	}
 	for i := range asked {
-		a, c := &asked[i], claims[0]
-		left, claims = left[1:], claims[1:]
-		a.answered(c, nil)
+		a := &asked[i]
+		a.grant = grant{entry: entries[0], token: entries[0].token(), read: entries[0].takeRead()}
+		a.answered(nil)
+		entries = entries[1:]
 		var h *Hold
-		if h, err = l.begin(a.ctx, c, r, a.waited); err != nil {
+		if h, err = a.begin(r); err != nil {
 			return &Error{Op: "acquire", Key: a.key.String(), Err: err}
 		}
 		g.holds = append(g.holds, h)
@@ -76,51 +75,23 @@ func (l *Locker) takeFree(ctx context.Context, g *group, opts []AcquireOption, k
 	return nil
 }
 
-// putAll puts the entries of claims, which have one lease, if all their queues
-// are empty. On failure each claim's sent tells whether anything may be in etcd.
-func putAll(ctx context.Context, claims []*claim) error {
-	first, last := claims[0], claims[len(claims)-1]
-	l, s := first.l, first.lease
-	t := txn{key: first.key}
-	for _, c := range claims {
-		c.sent = true
-		t.others = append(t.others, c.key)
-		t.cmps = append(t.cmps, c.unclaimed())
-		t.then = append(t.then, c.entry(c.lease.put))
-		t.els = append(t.els, clientv3.OpGet(c.name))
+// enterAll puts entries of one lease into their queues if all of these are empty, and
+// returns why they cannot all be held, if so.
+func (l *Locker) enterAll(ctx context.Context, entries []*entry) error {
+	all := make([]*queue.Entry, len(entries))
+	for i, e := range entries {
+		all[i] = &e.Entry
 	}
-	t.then = append(t.then, gets(last.reads)...)
-	// As in obtain: what is cancelled on its way may commit late.
-	write := &late{caller: ctx, limit: s.writes, grace: grace / 2}
-	defer write.stop()
-	a, err := l.batch.commit(write, t)
-	switch {
-	case err == nil && !a.succeeded:
-		err = ErrLocked
-	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		s.lose(LeaseExpired)
-	}
-	if err != nil {
-		l.batch.learn(err, len(t.then))
-		for i, c := range claims {
-			c.sent = !refused(err)
-			if err == ErrLocked { // it is in etcd only if some layer below has sent this twice
-				c.sent = len(a.kvs(i)) > 0 && c.wrote(a.kvs(i)[0])
-			}
-		}
+	switch err := l.queues.EnterAll(ctx, all); {
+	case errors.Is(err, queue.ErrTaken):
+		return ErrLocked
+	case err != nil:
 		return err
 	}
-	for i, c := range claims {
-		mine := a.responses[i : i+1]
-		if c == last {
-			mine = a.responses[i:]
-		}
-		err = errors.Join(err, c.leads(answer{true, false, a.rev, mine}))
-	}
-	for _, c := range claims {
-		if err == nil {
-			err = c.check(ctx)
+	for _, e := range entries {
+		if err := e.check(ctx); err != nil {
+			return err
 		}
 	}
-	return err
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/locker"
 )
 
@@ -18,14 +19,14 @@ func TestSeveralFreeLocksAreAcquiredInOneTransaction(t *testing.T) {
 	_, b, client, prefix := newPair(t)
 	var n counter
 	a := newLocker(t, faulty(client, &faults{after: n.after}), locker.WithPrefix(prefix))
-	release(t, acquireAll(t, a, several...)) // has a lease now
+	locktest.Release(t, acquireAll(t, a, several...)) // has a lease now
 	began, wrote := n.calls.Load(), n.writes.Load()
 	h := acquireAll(t, a, several...)
 	if calls, writes := n.calls.Load()-began, n.writes.Load()-wrote; calls != 1 || writes != 1 {
 		t.Errorf("%d calls, %d of them writes, want one", calls, writes)
 	}
 	wantHeldAs(t, b, true)
-	release(t, h)
+	locktest.Release(t, h)
 	wantHeldAs(t, b, false)
 }
 
@@ -33,17 +34,17 @@ func TestSeveralLocksOfWhichOneIsHeldAreAcquiredWhenItIsFree(t *testing.T) {
 	t.Parallel()
 	a, b, _, _ := newPair(t)
 	for _, holder := range []*locker.Locker{a, b} {
-		held := acquire(t, holder, several[1])
-		got := async(t, func() *locker.Hold { return acquireAll(t, a, several...) })
+		held := locktest.Acquire(t, holder, several[1])
+		got := locktest.Async(t, func() *locker.HoldSet { return acquireAll(t, a, several...) })
 		if holder == b {
-			untilQueued(t, b, several[1], 1)
+			locktest.UntilQueued(t, b, several[1], 1)
 		}
-		release(t, held)
+		locktest.Release(t, held)
 		h := got()
 		if held.Token() >= h.Tokens()[several[1]] {
 			t.Errorf("token %d after %d", h.Tokens()[several[1]], held.Token())
 		}
-		release(t, h)
+		locktest.Release(t, h)
 	}
 }
 
@@ -66,19 +67,19 @@ func TestALostAnswerToAnAcquireOfSeveralLeavesNoneBehind(t *testing.T) {
 			}}
 			a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithTTL(time.Hour))
 			b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
-			h, err := a.AcquireAll(brief(t), several...)
+			h, err := a.AcquireAll(brief(t), several)
 			if !lost.Load() {
 				t.Fatal("no answer was lost")
 			}
 			if way == "as an error" { // there was time to acquire them one by one
-				wantErr(t, err, nil)
+				locktest.WantErr(t, err, nil)
 				wantHeldAs(t, b, true)
-				release(t, h)
+				locktest.Release(t, h)
 			} else {
-				wantErr(t, err, context.DeadlineExceeded)
+				locktest.WantErr(t, err, context.DeadlineExceeded)
 			}
-			release(t, acquireAll(t, b, several...)) // though the lease lives for an hour
-			release(t, acquireAll(t, a, several...))
+			locktest.Release(t, acquireAll(t, b, several...)) // though the lease lives for an hour
+			locktest.Release(t, acquireAll(t, a, several...))
 		})
 	}
 }
@@ -90,14 +91,14 @@ func TestAnAcquireOfSeveralThatCommitsLateIsRemoved(t *testing.T) {
 	f, gate := lateOnce("batch")
 	a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithTTL(2*time.Second))
 	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
-	release(t, acquireAll(t, a, several...)) // one by one
+	locktest.Release(t, acquireAll(t, a, several...)) // one by one
 	events := client.Watch(t.Context(), several[2].Path(prefix), clientv3.WithPrefix(), clientv3.WithCreatedNotify())
-	receive(t, events)
+	locktest.Receive(t, events)
 	close(gate)
-	if ev := receive(t, events).Events[0]; !ev.IsCreate() {
+	if ev := locktest.Receive(t, events).Events[0]; !ev.IsCreate() {
 		t.Fatalf("got %v, want the late write", ev)
 	}
-	release(t, acquireAll(t, b, several...)) // behind the late writes
+	locktest.Release(t, acquireAll(t, b, several...)) // behind the late writes
 }
 
 func TestAnAcquireOfSeveralEndsWithItsContextAndWithItsLocker(t *testing.T) {
@@ -113,13 +114,13 @@ func TestAnAcquireOfSeveralEndsWithItsContextAndWithItsLocker(t *testing.T) {
 	}}
 	a := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(prefix))
 	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
-	_, err := a.AcquireAll(ctx, several...)
-	wantErr(t, err, context.Canceled)
+	_, err := a.AcquireAll(ctx, several)
+	locktest.WantErr(t, err, context.Canceled)
 	wantHeldAs(t, b, false)
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := a.AcquireAll(t.Context(), several...); !errors.Is(err, locker.ErrClosed) {
+	if _, err := a.AcquireAll(t.Context(), several); !errors.Is(err, locker.ErrClosed) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/locker"
 )
 
@@ -25,14 +26,14 @@ func queueUp(t *testing.T, l *locker.Locker, order *blockedOrder, n int, work fu
 	before := int(order.n.Load())
 	for i := range n {
 		wg.Go(func() {
-			h := acquire(t, l, key)
+			h := locktest.Acquire(t, l, key)
 			mu.Lock()
 			tokens = append(tokens, h.Token())
 			mu.Unlock()
 			work(h)
-			release(t, h)
+			locktest.Release(t, h)
 		})
-		until(t, "it waits", func() bool { return int(order.n.Load()) == before+i+1 })
+		locktest.Until(t, "it waits", func() bool { return int(order.n.Load()) == before+i+1 })
 	}
 	return func() []locker.Token { wg.Wait(); return tokens }
 }
@@ -44,10 +45,10 @@ func TestTokensGrowFromHandToHand(t *testing.T) {
 	order := &blockedOrder{}
 	l := newLocker(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(s.Prefix(t)), locker.WithHook(order),
 		locker.WithHandoff(100*time.Millisecond))
-	held := acquire(t, l, key)
+	held := locktest.Acquire(t, l, key)
 	tokens := queueUp(t, l, order, 20, func(*locker.Hold) {})
 	before := n.writes.Load()
-	release(t, held)
+	locktest.Release(t, held)
 	got := append([]locker.Token{held.Token()}, tokens()...)
 	if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != 21 {
 		t.Errorf("tokens %v", got)
@@ -64,10 +65,10 @@ func TestWithoutHandoffAProcessReleasesAndQueuesAgainInOneWrite(t *testing.T) {
 	order := &blockedOrder{}
 	l := newLocker(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(s.Prefix(t)), locker.WithHook(order),
 		locker.WithHandoff(0))
-	held := acquire(t, l, key)
+	held := locktest.Acquire(t, l, key)
 	tokens := queueUp(t, l, order, 10, func(*locker.Hold) {})
 	before := n.writes.Load()
-	release(t, held)
+	locktest.Release(t, held)
 	got := tokens()
 	if w := n.writes.Load() - before; w != 11 {
 		t.Errorf("%d writes for 11 releases and 10 acquires", w)
@@ -86,14 +87,14 @@ func TestAProcessThatHandsALockOnLetsOthersHaveTheirTurn(t *testing.T) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				if h, err := a.Acquire(ctx, key); err == nil {
-					release(t, h)
+					locktest.Release(t, h)
 				}
 			}
 		})
 	}
 	for range 10 {
 		began := time.Now()
-		release(t, acquire(t, b, key))
+		locktest.Release(t, locktest.Acquire(t, b, key))
 		if d := time.Since(began); d > 3*time.Second { // 10ms and some commits, on a busy machine
 			t.Errorf("it waited %v", d)
 		}
@@ -110,11 +111,11 @@ func TestALockDoesNotPassUnderAFence(t *testing.T) {
 		order := &blockedOrder{}
 		l := newLocker(t, client, locker.WithPrefix(s.Prefix(t)), locker.WithHook(order), locker.WithRetain(retain),
 			locker.WithHandoff(100*time.Millisecond))
-		held := acquire(t, l, key)
+		held := locktest.Acquire(t, l, key)
 		fence := held.Fence()
 		holds := func() bool {
 			resp, err := client.Txn(t.Context()).If(fence).Commit()
-			must(t, err)
+			locktest.Must(t, err)
 			return resp.Succeeded
 		}
 		if !holds() {
@@ -122,7 +123,7 @@ func TestALockDoesNotPassUnderAFence(t *testing.T) {
 		}
 		var passed atomic.Bool
 		tokens := queueUp(t, l, order, 1, func(*locker.Hold) { passed.Store(holds()) })
-		release(t, held)
+		locktest.Release(t, held)
 		tokens()
 		if passed.Load() {
 			t.Error("the fence of one hold holds for the next")
@@ -136,13 +137,13 @@ func TestALockDoesNotPassUnderAFence(t *testing.T) {
 func TestALockThatTheMonitorFreesIsNotHandedOn(t *testing.T) {
 	t.Parallel()
 	a, _, _, _ := newPair(t, locker.WithMonitorTicks(time.Millisecond), locker.WithHandoff(100*time.Millisecond))
-	held := acquire(t, a, key, locker.MaxHeld(time.Nanosecond))
-	next := acquire(t, a, key)
-	wantErr(t, held.Release(t.Context()), locker.ErrMaxHeld)
+	held := locktest.Acquire(t, a, key, locker.MaxHeld(time.Nanosecond))
+	next := locktest.Acquire(t, a, key)
+	locktest.WantErr(t, held.Release(t.Context()), locker.ErrMaxHeld)
 	if entry := func(h *locker.Hold) locker.Token { return h.Token() >> 16 }; entry(held) == entry(next) {
 		t.Errorf("tokens %d and %d are of one entry", held.Token(), next.Token())
 	}
-	release(t, next)
+	locktest.Release(t, next)
 }
 
 func TestALeaseThatEndsWhileALockIsHandedOnEndsTheHoldAndTheWaitersGoOn(t *testing.T) {
@@ -152,32 +153,33 @@ func TestALeaseThatEndsWhileALockIsHandedOnEndsTheHoldAndTheWaitersGoOn(t *testi
 	order := &blockedOrder{}
 	l := newLocker(t, s.Client(t), locker.WithPrefix(prefix), locker.WithHook(order), locker.WithTTL(2*time.Second),
 		locker.WithHandoff(100*time.Millisecond))
-	held := acquire(t, l, key)
+	held := locktest.Acquire(t, l, key)
 	var first atomic.Bool
 	lost := make(chan error, 1)
 	var wg sync.WaitGroup
 	for i := range 5 {
 		wg.Go(func() {
-			h := acquire(t, l, key)
+			h := locktest.Acquire(t, l, key)
 			if !first.CompareAndSwap(false, true) {
-				release(t, h)
+				locktest.Release(t, h)
 				return
 			}
 			_, err := client.Revoke(t.Context(), clientv3.LeaseID(queue(t, client, prefix)[0].Lease))
-			must(t, err)
+			locktest.Must(t, err)
 			<-h.Context().Done()
 			lost <- context.Cause(h.Context())
 		})
-		until(t, "it waits", func() bool { return int(order.n.Load()) == i+1 })
+		locktest.Until(t, "it waits", func() bool { return int(order.n.Load()) == i+1 })
 	}
-	release(t, held)
+	locktest.Release(t, held)
 	wg.Wait()
-	if err := receive(t, lost); !errors.Is(err, locker.ErrLost) {
+	if err := locktest.Receive(t, lost); !errors.Is(err, locker.ErrLost) {
 		t.Errorf("it ended with %v", err)
 	}
 }
 
 func TestALostAnswerToARequeueLeavesNothingAndTheWaitersGoOn(t *testing.T) {
+	t.Parallel()
 	for _, sent := range []bool{true, false} {
 		s := etcdtest.Start(t)
 		prefix := s.Prefix(t)
@@ -186,15 +188,15 @@ func TestALostAnswerToARequeueLeavesNothingAndTheWaitersGoOn(t *testing.T) {
 		lost := errors.New("test: lost")
 		f := losing(sent, lost, func(c call) bool { return c.kind == "acquire" && armed.CompareAndSwap(true, false) })
 		l := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(prefix), locker.WithHook(order), locker.WithHandoff(0))
-		held := acquire(t, l, key)
+		held := locktest.Acquire(t, l, key)
 		tokens := queueUp(t, l, order, 3, func(*locker.Hold) {})
 		armed.Store(true)
-		wantErr(t, held.Release(t.Context()), lost)
+		locktest.WantErr(t, held.Release(t.Context()), lost)
 		if got := tokens(); !slices.IsSorted(got) {
 			t.Errorf("tokens %v", got)
 		}
 		client := s.Client(t)
-		until(t, "nothing is left", func() bool { return len(keys(t, client, prefix)) == 0 })
+		locktest.Until(t, "nothing is left", func() bool { return len(keys(t, client, prefix)) == 0 })
 	}
 }
 
@@ -221,9 +223,9 @@ func TestARequeueThatCommitsWhileItIsLookedForLeavesNothing(t *testing.T) {
 	}}
 	l := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(s.Prefix(t)), locker.WithHook(order), locker.WithHandoff(0),
 		locker.WithTTL(5*time.Minute)) // a ghost would stay for longer than the test waits
-	held := acquire(t, l, key)
+	held := locktest.Acquire(t, l, key)
 	tokens := queueUp(t, l, order, 1, func(*locker.Hold) {})
 	armed.Store(true)
-	wantErr(t, held.Release(t.Context()), errLate)
+	locktest.WantErr(t, held.Release(t.Context()), errLate)
 	tokens()
 }

@@ -4,21 +4,17 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"io"
-	"log/slog"
 	"sync/atomic"
 	"testing"
-	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
-
-// wait bounds what a test waits for; a test that passes never waits so long.
-const wait = 30 * time.Second
 
 var key = keyspace.MustParse("space/key")
 
@@ -34,23 +30,7 @@ func newLocker(tb testing.TB, client *clientv3.Client, opts ...locker.Option) *l
 	if n := made.Add(1); *plain == "all" || *plain == "mixed" && n%2 == 0 {
 		opts = append([]locker.Option{locker.WithoutBatching(), locker.WithHandoff(0)}, opts...)
 	}
-	return newBatching(tb, client, opts...)
-}
-
-// newBatching is newLocker for a Locker that is never plain.
-func newBatching(tb testing.TB, client *clientv3.Client, opts ...locker.Option) *locker.Locker {
-	tb.Helper()
-	quiet := locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	l, err := locker.New(client, append([]locker.Option{quiet}, opts...)...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			tb.Errorf("Close: %v", err)
-		}
-	})
-	return l
+	return locktest.New(tb, client, opts...)
 }
 
 // newPair returns the Lockers of two processes, and a client beside them.
@@ -67,74 +47,27 @@ func newPairOn(tb testing.TB, s *etcdtest.Server, opts ...locker.Option) (a, b *
 	return newLocker(tb, s.Client(tb), opts...), newLocker(tb, s.Client(tb), opts...), s.Client(tb), prefix
 }
 
-func acquire(tb testing.TB, l *locker.Locker, k keyspace.Key, opts ...locker.AcquireOption) *locker.Hold {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), wait)
-	defer cancel()
-	h, err := l.Acquire(ctx, k, opts...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return h
+// anyHold is a *locker.Hold or a *locker.HoldSet.
+type anyHold interface {
+	Context() context.Context
+	Err() error
+	Read() []*mvccpb.KeyValue
+	Commit(ctx context.Context, cmps []clientv3.Cmp, ops ...clientv3.Op) (bool, error)
+	Release(ctx context.Context) error
 }
 
-func release(tb testing.TB, h *locker.Hold) {
-	tb.Helper()
-	if err := h.Release(context.Background()); err != nil {
-		tb.Fatal(err)
+// tokens are those of a hold, by key.
+func tokens(h anyHold) map[keyspace.Key]locker.Token {
+	if h, ok := h.(*locker.Hold); ok {
+		return map[keyspace.Key]locker.Token{h.Key(): h.Token()}
 	}
-}
-
-// async runs f and returns a function that waits for its end and returns its
-// result.
-func async[T any](tb testing.TB, f func() T) func() T {
-	done := make(chan T, 1)
-	go func() { done <- f() }()
-	return func() T {
-		tb.Helper()
-		return receive(tb, done)
-	}
-}
-
-func receive[T any](tb testing.TB, c <-chan T) T {
-	tb.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(wait):
-		tb.Fatal("waited too long")
-		panic("unreachable")
-	}
-}
-
-// until waits for cond to become true.
-func until(tb testing.TB, what string, cond func() bool) {
-	tb.Helper()
-	deadline := time.Now().Add(wait)
-	for !cond() {
-		if time.Now().After(deadline) {
-			tb.Fatalf("waited too long until %s", what)
-		}
-		time.Sleep(time.Millisecond) // the period of a poll
-	}
-}
-
-// untilQueued waits until n entries hold or wait for k in etcd.
-func untilQueued(tb testing.TB, l *locker.Locker, k keyspace.Key, n int) {
-	tb.Helper()
-	until(tb, "the queue has its length", func() bool {
-		q, err := l.Inspect(context.Background(), k)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return len(q.Holders)+len(q.Waiters) == n
-	})
+	return h.(*locker.HoldSet).Tokens()
 }
 
 // keys returns the names of all keys under prefix.
 func keys(tb testing.TB, client *clientv3.Client, prefix string) []string {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	ctx, cancel := context.WithTimeout(context.Background(), locktest.Wait)
 	defer cancel()
 	var names []string
 	for _, dir := range []string{"/" + prefix + "/", "/" + prefix + ":/"} {
@@ -149,21 +82,84 @@ func keys(tb testing.TB, client *clientv3.Client, prefix string) []string {
 	return names
 }
 
-// wantErr fails the test unless err matches all of want.
-func wantErr(tb testing.TB, err error, want ...error) {
+// beside returns the Locker of another process, with options of its own.
+func beside(tb testing.TB, prefix string, opts ...locker.Option) *locker.Locker {
 	tb.Helper()
-	for _, w := range want {
-		if !errors.Is(err, w) {
-			tb.Fatalf("got error %v, want %v", err, w)
-		}
+	return newLocker(tb, etcdtest.Start(tb).Client(tb), append(opts, locker.WithPrefix(prefix))...)
+}
+
+var errNoAnswer = errors.New("test: no answer")
+
+// The tests in the files field_concurrency*_test.go are about failures that
+// were met in etcd's own locks, client/v3/concurrency and the recipes. Each
+// names the number of its failure.
+
+var errNet = errors.New("test: network broken")
+
+// An outcome is what an acquire returned.
+type outcome struct {
+	h   *locker.Hold
+	err error
+}
+
+// acquiring acquires k on a goroutine.
+func acquiring(ctx context.Context, l *locker.Locker, k keyspace.Key) <-chan outcome {
+	c := make(chan outcome, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, locktest.Wait)
+		defer cancel()
+		h, err := l.Acquire(ctx, k)
+		c <- outcome{h, err}
+	}()
+	return c
+}
+
+// granted waits for the hold of an acquire.
+func granted(tb testing.TB, c <-chan outcome) *locker.Hold {
+	tb.Helper()
+	o := locktest.Receive(tb, c)
+	if o.err != nil {
+		tb.Fatal(o.err)
+	}
+	return o.h
+}
+
+// wantWaiting fails the test if an acquire has returned.
+func wantWaiting(tb testing.TB, c <-chan outcome) {
+	tb.Helper()
+	select {
+	case o := <-c:
+		tb.Fatalf("acquire returned %v, %v; want it to wait", o.h, o.err)
+	default:
 	}
 }
 
-// wantLost fails the test unless err is a LostError with the reason.
-func wantLost(tb testing.TB, err error, why locker.Reason) {
+// releaseHeld releases h, and fails the test unless h was alive until then, at
+// home and in etcd, and kept rival out.
+func releaseHeld(tb testing.TB, h *locker.Hold, rival *locker.Locker) {
 	tb.Helper()
-	var lost *locker.LostError
-	if !errors.As(err, &lost) || lost.Reason != why || !errors.Is(err, locker.ErrLost) {
-		tb.Fatalf("got error %v, want it lost: %v", err, why)
+	if err := h.Err(); err != nil {
+		tb.Fatalf("hold has ended: %v", err)
 	}
+	if _, err := rival.TryAcquire(context.Background(), h.Key()); !errors.Is(err, locker.ErrLocked) {
+		tb.Fatalf("a rival's try gave %v, want ErrLocked", err)
+	}
+	locktest.Release(tb, h) // ErrLost if its key is gone
+}
+
+// entryOf returns the name of the hold's entry in etcd.
+func entryOf(h *locker.Hold) string {
+	fence := h.Fence()
+	return string(fence.KeyBytes())
+}
+
+// queue returns the entries of key in etcd, the holder first.
+func queue(tb testing.TB, client *clientv3.Client, prefix string) []*mvccpb.KeyValue {
+	tb.Helper()
+	resp, err := client.Get(context.Background(), key.Path(prefix), clientv3.WithPrefix(),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return resp.Kvs
 }

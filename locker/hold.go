@@ -10,62 +10,111 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/record"
+	"github.com/phpgao/elock/internal/xctx"
 	"github.com/phpgao/elock/keyspace"
 )
 
 // A Hold is a lock that is held. Its methods may be called from several
 // goroutines.
 type Hold struct {
-	claim   *claim
-	token   Token
-	maxHeld time.Duration // 0: without limit
-	since   time.Time
-	read    *read           // as Reading says
-	watched bool            // by the sentry
-	peer    *Hold           // another under the same entry; guarded by the registry
-	outer   *Hold           // the hold under whose context this one was acquired
-	caller  context.Context // of the acquire, with what hooks added
-	trail   trail           // what the hooks' HoldStart returned
+	entry    *entry
+	token    Token
+	maxHeld  time.Duration // 0: without limit
+	since    time.Time
+	read     *record.Read    // as ReadKeys says
+	peer     *Hold           // another under the same entry; guarded by the registry
+	outer    *Hold           // the hold under whose context this one was acquired
+	caller   context.Context // of the acquire, with what hooks added
+	contexts hookContexts    // of the hooks' HoldStart
+	turn     chan struct{}   // full while a call of Announce runs; nil if the hold announces nothing
 
-	mu     sync.Mutex
-	group  *group          // those that end with it; nil if there are no others
+	mu     sync.Mutex      // guards all that follows
+	set    *HoldSet        // that it is of; nil if of none
 	ctx    context.Context // made when it is asked for
 	cancel context.CancelCauseFunc
 	fenced bool  // Fence was called
 	cause  error // why it ended; nil while held
 
 	committed bool          // Commit was carried out, whatever becomes of the lock then
-	held      time.Duration // how long, when it has ended
-	told      bool          // the hooks have heard of it
-	settled   bool          // its release is
-	done      chan struct{} // closed when it is; made for who waits for that
+	held      time.Duration // how long the lock was held; 0 until the hold ends
+	told      chan struct{} // closed when HoldEnd has run; nil until a goroutine begins to run it
+	settled   bool          // the release is over: the lock is free, passed on, or lost
+	done      chan struct{} // closed when settled becomes true; nil until somebody waits for that
 }
 
-type holdKey struct{}
+type underKey struct{}
+
+// An underHold is the value in contexts under a hold: in the hold's own context, and in
+// the one that its function gets. bound is what ends such a context besides the hold:
+// nothing for the first, the context of the acquire for the second.
+type underHold struct {
+	hold  *Hold
+	bound context.Context
+}
 
 // HoldFrom returns the innermost hold whose context, or whose function's
-// context, ctx is or descends from. The hold may have ended.
+// context, ctx is or descends from. The hold may have ended. For several locks
+// that are held as one, there is HoldSetFrom.
 func HoldFrom(ctx context.Context) (*Hold, bool) {
-	h, ok := ctx.Value(holdKey{}).(*Hold)
-	return h, ok
+	for h := innermost(ctx); h != nil; h = h.outer {
+		if h.ofSet() == nil {
+			return h, true
+		}
+	}
+	return nil, false
 }
 
-func newHold(hs hooks, ctx context.Context, c *claim, maxHeld, waited time.Duration) *Hold {
-	h := &Hold{claim: c, token: c.token(), maxHeld: maxHeld, since: time.Now(), read: c.read}
-	c.read = nil
-	h.outer, _ = HoldFrom(ctx)
-	h.trail = hs.holdStart(ctx, HoldStartData{Key: c.key, Token: h.token, Waited: waited, Shared: c.rec.Mode == shared})
-	h.caller = h.trail.last(ctx)
+// innermost returns the innermost hold that ctx descends from, or nil. It may
+// stand for a HoldSet.
+func innermost(ctx context.Context) *Hold {
+	u, _ := ctx.Value(underKey{}).(underHold)
+	return u.hold
+}
+
+// under returns ctx with the value that says that it is under h.
+func (h *Hold) under(ctx, bound context.Context) context.Context {
+	return context.WithValue(ctx, underKey{}, underHold{h, bound})
+}
+
+func newHold(ctx context.Context, g grant, maxHeld time.Duration) *Hold {
+	h := &Hold{entry: g.entry, token: g.token, maxHeld: maxHeld, since: time.Now(), read: g.read, caller: ctx}
+	h.outer = innermost(ctx)
+	if h.entry.announces {
+		h.turn = make(chan struct{}, 1)
+	}
 	return h
+}
+
+// add makes h known, or returns why it cannot be held.
+func (l *Locker) add(h *Hold) error {
+	err := l.holds.add(h, func() error {
+		if l.drain.Err() != nil {
+			return ErrClosed
+		}
+		if why := h.entry.Lease.Lost(); why != 0 {
+			return &LostError{Reason: reasonOf(why), Token: h.token}
+		}
+		return nil
+	})
+	if err == nil {
+		l.losses.Wake()
+	}
+	return err
+}
+
+// start calls HoldStart.
+func (h *Hold) start(waited time.Duration) {
+	h.entry.l.hooks.holdStart(&h.contexts, h.caller, HoldStartData{Key: h.Key(), Token: h.token, Waited: waited, Shared: h.Shared()})
+	h.caller = h.contexts.last(h.caller)
 }
 
 // heldBy reports whether ctx descends from a live hold of the lock that l
 // means by key.
 func (l *Locker) heldBy(ctx context.Context, key keyspace.Key) bool {
-	h, _ := HoldFrom(ctx)
-	for ; h != nil; h = h.outer {
+	for h := innermost(ctx); h != nil; h = h.outer {
 		for _, m := range h.members() {
-			if m.claim.key == key && m.claim.l.root == l.root && m.claim.l.client == l.client && m.Err() == nil {
+			if m.entry.Key == key && m.entry.l.root == l.root && m.entry.l.client == l.client && m.Err() == nil {
 				return true
 			}
 		}
@@ -85,14 +134,15 @@ func (h *Hold) names() string {
 	return strings.Join(all, " ")
 }
 
-// Key returns the lock's key. Of several locks it is the one that was taken
-// first, in an order that is not the caller's.
-func (h *Hold) Key() keyspace.Key { return h.claim.key }
+// Key returns the lock's key.
+func (h *Hold) Key() keyspace.Key { return h.entry.Key }
 
 // Token returns the fencing token: greater than that of every earlier hold of
-// Key's lock, in any process, but for holds that share it at the same time. Each
-// lock of an AcquireAll has one of its own, see Tokens.
+// Key's lock, in any process, but for holds that share it at the same time.
 func (h *Hold) Token() Token { return h.token }
+
+// Shared reports whether the hold was acquired with the option Shared.
+func (h *Hold) Shared() bool { return h.entry.Entry.Shared }
 
 // Context returns a context that is done when the hold ends for any reason.
 // context.Cause gives the reason: ErrReleased, ErrMaxHeld, ErrClosed or a
@@ -102,8 +152,7 @@ func (h *Hold) Context() context.Context {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx == nil {
-		ctx := context.WithValue(context.WithoutCancel(h.caller), boundKey{}, context.Background())
-		h.ctx, h.cancel = context.WithCancelCause(context.WithValue(ctx, holdKey{}, h))
+		h.ctx, h.cancel = context.WithCancelCause(h.under(context.WithoutCancel(h.caller), context.Background()))
 		if h.cause != nil {
 			h.cancel(h.cause)
 		}
@@ -119,20 +168,20 @@ func (h *Hold) Err() error {
 	cause := h.cause
 	h.mu.Unlock()
 	if cause == nil && h.left() <= 0 {
-		return &LostError{Reason: Deadline, Token: h.token}
+		// A renewal that is answered late, or a clock that is set back, does not
+		// undo it.
+		h.overdue()
+		return h.endCause()
 	}
 	return cause
 }
 
 // left is how long every lease of h surely lives.
 func (h *Hold) left() time.Duration {
-	left := h.claim.lease.remaining()
-	h.mu.Lock()
-	g := h.group
-	h.mu.Unlock()
-	if g != nil {
-		for _, m := range g.holds {
-			left = min(left, m.claim.lease.remaining())
+	left := h.entry.Lease.Remaining()
+	if s := h.ofSet(); s != nil {
+		for _, m := range s.holds {
+			left = min(left, m.entry.Lease.Remaining())
 		}
 	}
 	return left
@@ -152,77 +201,17 @@ func (h *Hold) Remaining() time.Duration {
 // that of another hold: a write under it cannot come after the next holder's.
 // (If somebody overwrites the key by hand, without its lease, the lock is lost
 // and yet the key stays for a moment.) For that, the release of a hold whose
-// Fence was called goes to etcd, and is not handed off or kept. The fence of a
+// Fence was called goes to etcd, and is not handed off or retained. The fence of a
 // shared hold tells that nobody holds alone, see Shared. Once the hold
-// has ended, Fence returns a comparison that never holds. So it does for several
-// locks of one AcquireAll, which need Fences.
+// has ended, Fence returns a comparison that never holds.
 func (h *Hold) Fence() clientv3.Cmp {
-	if len(h.members()) > 1 {
-		return created(h.claim.name, -1)
-	}
-	return h.fence()
-}
-
-func (h *Hold) fence() clientv3.Cmp {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.cause != nil {
-		return created(h.claim.name, -1)
+		return record.Created(h.entry.Name, -1)
 	}
 	h.fenced = true
-	return created(h.claim.name, h.claim.rev)
-}
-
-// ending returns why the hold ended, nil while it is held.
-func (h *Hold) ending() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.cause
-}
-
-// end ends the hold and reports whether this call did: then the caller must
-// call ended, and see to the claim.
-func (h *Hold) end(cause error) bool {
-	done, g := h.endUnless(nil, cause)
-	if g != nil {
-		return g.end(h, cause)
-	}
-	return done
-}
-
-// endUnless ends h and no other, unless it is one of another group than mine,
-// which it returns.
-func (h *Hold) endUnless(mine *group, cause error) (done bool, other *group) {
-	h.mu.Lock()
-	if h.group != mine {
-		defer h.mu.Unlock()
-		return false, h.group
-	}
-	first := h.cause == nil
-	if first {
-		h.cause, h.held = cause, time.Since(h.since)
-	}
-	cancel := h.cancel
-	h.mu.Unlock()
-	if first {
-		if cancel != nil {
-			cancel(cause)
-		}
-		h.claim.l.holds.remove(h)
-	}
-	return first, nil
-}
-
-// ended tells the hooks, once, before anybody else in this process can hold.
-func (h *Hold) ended() {
-	h.mu.Lock()
-	d := HoldEndData{Key: h.Key(), Token: h.token, Held: h.held, Cause: h.cause}
-	told := h.told
-	h.told = true
-	h.mu.Unlock()
-	if !told {
-		h.claim.l.hooks.holdEnd(h.trail, d)
-	}
+	return record.Created(h.entry.Name, h.entry.Rev)
 }
 
 // Run calls fn and releases the lock when fn returns, panics or calls
@@ -236,12 +225,20 @@ func (h *Hold) ended() {
 // the release was not confirmed, it returns an *Error that matches that reason
 // and, if there was one, the error of fn. If fn has released or committed the
 // hold itself, Run has nothing to add.
-func (h *Hold) Run(fn func(ctx context.Context, h *Hold) error) (err error) {
-	ctx, cancel := either(context.WithValue(context.WithValue(h.caller, boundKey{}, h.caller), holdKey{}, h), h.Context())
+func (h *Hold) Run(fn func(ctx context.Context, h *Hold) error) error {
+	if fn == nil {
+		return h.run(nil)
+	}
+	return h.run(func(ctx context.Context) error { return fn(ctx, h) })
+}
+
+// run is Run of h, or of the set that it is of.
+func (h *Hold) run(fn func(ctx context.Context) error) (err error) {
+	ctx, cancel := xctx.Merge(h.under(h.caller, h.caller), h.Context())
 	defer func() {
 		defer cancel()
-		if h.ending() == ErrReleased {
-			return // by fn, which was told how that went
+		if h.endCause() == ErrReleased {
+			return // by fn, which has the result
 		}
 		released := h.release(h.caller)
 		switch {
@@ -260,5 +257,5 @@ func (h *Hold) Run(fn func(ctx context.Context, h *Hold) error) (err error) {
 	if err := h.Err(); err != nil { // by the clocks: the machine may have slept
 		return &Error{Op: "run", Key: h.names(), Err: err}
 	}
-	return fn(ctx, h)
+	return fn(ctx)
 }

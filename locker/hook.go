@@ -2,7 +2,6 @@ package locker
 
 import (
 	"context"
-	"maps"
 	"time"
 
 	"github.com/phpgao/elock/keyspace"
@@ -12,9 +11,14 @@ import (
 // the matching End receives. Every Start is followed by exactly one End.
 //
 // The methods run outside all mutexes, on whichever goroutine the event
-// happens, and several at a time. They delay the operation that they watch,
-// and must neither panic nor call the Locker. Embed NopHook to stay
-// compatible with methods that are added later.
+// happens, and several at a time. They delay the operation that they watch and
+// no other, and must not call the Locker. Embed NopHook to stay compatible with
+// methods that are added later.
+//
+// A panic of a hook is logged, and the operation goes on. If a Start panics, its
+// End receives the context that the Start was given. If a hook calls
+// runtime.Goexit on the caller's goroutine, that ends the goroutine, as anywhere
+// else: an acquire is given up then, and a release is completed in the background.
 type Hook interface {
 	// AcquireStart runs before anything is sent. The context it returns is
 	// used for the calls to etcd that are this acquire's alone. The map, which may be nil, is written
@@ -125,74 +129,3 @@ func (NopHook) TimeoutStart(ctx context.Context, _ TimeoutStartData) context.Con
 
 // TimeoutEnd does nothing.
 func (NopHook) TimeoutEnd(context.Context, TimeoutEndData) {}
-
-// hooks is several hooks as one. Each Start gets the context that the one
-// before it returned; Ends run in reverse, each with its own Start's context.
-type hooks []Hook
-
-// A trail is the contexts that the hooks' Starts returned, in their order.
-type trail []context.Context
-
-// last is the context that carries what all hooks added to ctx.
-func (t trail) last(ctx context.Context) context.Context {
-	if len(t) == 0 {
-		return ctx
-	}
-	return t[len(t)-1]
-}
-
-func (hs hooks) start(ctx context.Context, start func(Hook, context.Context) context.Context) trail {
-	if len(hs) == 0 {
-		return nil
-	}
-	t := make(trail, len(hs))
-	for i, h := range hs {
-		ctx = start(h, ctx)
-		t[i] = ctx
-	}
-	return t
-}
-
-func (hs hooks) end(t trail, end func(Hook, context.Context)) {
-	for i := len(hs) - 1; i >= 0; i-- {
-		end(hs[i], t[i])
-	}
-}
-
-func (hs hooks) acquireStart(ctx context.Context, d AcquireStartData) (t trail, notes map[string]string) {
-	t = hs.start(ctx, func(h Hook, ctx context.Context) context.Context {
-		ctx, add := h.AcquireStart(ctx, d)
-		if notes == nil && len(add) > 0 {
-			notes = make(map[string]string, len(add))
-		}
-		maps.Copy(notes, add)
-		return ctx
-	})
-	return t, notes
-}
-
-func (hs hooks) acquireEnd(t trail, d AcquireEndData) {
-	hs.end(t, func(h Hook, ctx context.Context) { h.AcquireEnd(ctx, d) })
-}
-
-func (hs hooks) blocked(t trail, d BlockedData) {
-	for i, h := range hs {
-		h.Blocked(t[i], d)
-	}
-}
-
-func (hs hooks) holdStart(ctx context.Context, d HoldStartData) trail {
-	return hs.start(ctx, func(h Hook, ctx context.Context) context.Context { return h.HoldStart(ctx, d) })
-}
-
-func (hs hooks) holdEnd(t trail, d HoldEndData) {
-	hs.end(t, func(h Hook, ctx context.Context) { h.HoldEnd(ctx, d) })
-}
-
-func (hs hooks) timeoutStart(ctx context.Context, d TimeoutStartData) trail {
-	return hs.start(ctx, func(h Hook, ctx context.Context) context.Context { return h.TimeoutStart(ctx, d) })
-}
-
-func (hs hooks) timeoutEnd(t trail, d TimeoutEndData) {
-	hs.end(t, func(h Hook, ctx context.Context) { h.TimeoutEnd(ctx, d) })
-}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -124,7 +125,7 @@ func newDiaries(t testing.TB, names ...string) (*log, locker.Option) {
 
 func wantLines(t *testing.T, all *log, want ...string) {
 	t.Helper()
-	until(t, "all is written", func() bool { return len(all.read()) >= len(want) })
+	locktest.Until(t, "all is written", func() bool { return len(all.read()) >= len(want) })
 	if got := all.read(); !slices.Equal(got, want) {
 		t.Errorf("got\n%q\nwant\n%q", got, want)
 	}
@@ -135,13 +136,13 @@ func TestHooksStartInOrderAndEndInReverse(t *testing.T) {
 	all, hooks := newDiaries(t, "1", "2")
 	_, _, client, prefix := newPair(t)
 	l := newLocker(t, client, locker.WithPrefix(prefix), hooks)
-	h := acquire(t, l, key)
+	h := locktest.Acquire(t, l, key)
 	for _, name := range []string{"1", "2"} {
 		if h.Context().Value(diaryKey{name, "hold"}) == nil {
 			t.Errorf("the hold's context lacks what hook %s added", name)
 		}
 	}
-	release(t, h)
+	locktest.Release(t, h)
 	wantLines(t, all,
 		"1 acquire start space/key try=false ttl=15s",
 		"2 acquire start space/key try=false ttl=15s",
@@ -161,15 +162,15 @@ func TestABlockedAcquireHearsWhoIsAheadAndWhatTheirHooksTell(t *testing.T) {
 	holder := newLocker(t, client, locker.WithPrefix(prefix), holds, locker.WithOwner("holder"))
 	all, hooks := newDiaries(t, "w")
 	waiter := newLocker(t, client, locker.WithPrefix(prefix), hooks, locker.WithOwner("waiter"))
-	held := acquire(t, holder, key)
+	held := locktest.Acquire(t, holder, key)
 
 	_, err := waiter.TryAcquire(t.Context(), key)
-	wantErr(t, err, locker.ErrLocked)
-	first := async(t, func() *locker.Hold { return acquire(t, waiter, key) })
-	untilQueued(t, waiter, key, 2)
-	until(t, "it is blocked", func() bool { return len(all.read()) == 5 })
-	second := async(t, func() *locker.Hold { return acquire(t, waiter, key) })
-	until(t, "it is blocked", func() bool { return len(all.read()) == 7 })
+	locktest.WantErr(t, err, locker.ErrLocked)
+	first := locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, waiter, key) })
+	locktest.UntilQueued(t, waiter, key, 2)
+	locktest.Until(t, "it is blocked", func() bool { return len(all.read()) == 5 })
+	second := locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, waiter, key) })
+	locktest.Until(t, "it is blocked", func() bool { return len(all.read()) == 7 })
 
 	q, err := waiter.Inspect(t.Context(), key)
 	if err != nil {
@@ -179,13 +180,13 @@ func TestABlockedAcquireHearsWhoIsAheadAndWhatTheirHooksTell(t *testing.T) {
 		!maps.Equal(q.Holders[0].Annotations, map[string]string{"note of x": "hello", "note of y": "hello"}) {
 		t.Errorf("got %+v", q)
 	}
-	if since := time.Since(q.Holders[0].Since); since < 0 || since > wait {
+	if since := time.Since(q.Holders[0].Since); since < 0 || since > locktest.Wait {
 		t.Errorf("since %v ago", since)
 	}
 
-	release(t, held)
-	release(t, first())
-	release(t, second())
+	locktest.Release(t, held)
+	locktest.Release(t, first())
+	locktest.Release(t, second())
 	holderNotes := "map[note of x:hello note of y:hello]"
 	wantLines(t, all,
 		"w acquire start space/key try=true ttl=15s",
@@ -209,8 +210,8 @@ func TestATimeoutIsHeardAfterTheHoldEnded(t *testing.T) {
 	all, hooks := newDiaries(t, "h")
 	_, _, client, prefix := newPair(t)
 	l := newLocker(t, client, locker.WithPrefix(prefix), hooks, locker.WithMonitorTicks(5*time.Millisecond))
-	h := acquire(t, l, key, locker.MaxHeld(time.Millisecond))
-	receive(t, h.Context().Done())
+	h := locktest.Acquire(t, l, key, locker.MaxHeld(time.Millisecond))
+	locktest.Receive(t, h.Context().Done())
 	wantLines(t, all,
 		"h acquire start space/key try=false ttl=15s",
 		"h acquire end token=true err=<nil>",
@@ -229,12 +230,12 @@ func TestEveryEndOfAHoldReachesTheHookOnce(t *testing.T) {
 	space := keyspace.MustNew[string]("end")
 	ctx := t.Context()
 
-	release(t, acquire(t, l, space.Key("released")))
-	evicted := acquire(t, l, space.Key("evicted"))
+	locktest.Release(t, locktest.Acquire(t, l, space.Key("released")))
+	evicted := locktest.Acquire(t, l, space.Key("evicted"))
 	if _, err := l.Evict(ctx, space.Key("evicted")); err != nil {
 		t.Fatal(err)
 	}
-	wantLost(t, evicted.Release(ctx), locker.Evicted)
+	locktest.WantLost(t, evicted.Release(ctx), locker.ReasonEvicted)
 	if _, err := l.Acquire(canceled(), key); err == nil {
 		t.Error("acquired under a dead context")
 	}
@@ -242,11 +243,11 @@ func TestEveryEndOfAHoldReachesTheHookOnce(t *testing.T) {
 		defer func() { _ = recover() }()
 		_ = l.RunInLock(ctx, space.Key("panic"), func(context.Context, *locker.Hold) error { panic("stop") })
 	}()
-	closed := acquire(t, l, space.Key("closed"))
-	waits := async(t, func() error { _, err := l.Acquire(ctx, space.Key("closed")); return err })
+	closed := locktest.Acquire(t, l, space.Key("closed"))
+	waits := locktest.Async(t, func() error { _, err := l.Acquire(ctx, space.Key("closed")); return err })
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
-	wantErr(t, waits(), locker.ErrClosed)
-	wantErr(t, context.Cause(closed.Context()), locker.ErrClosed)
+	locktest.WantErr(t, waits(), locker.ErrClosed)
+	locktest.WantErr(t, context.Cause(closed.Context()), locker.ErrClosed)
 }

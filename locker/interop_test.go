@@ -6,6 +6,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -26,10 +27,10 @@ func TestAConcurrencyMutexAndALockOfOneSegmentExcludeEachOtherAndHandOver(t *tes
 	ctx := t.Context()
 
 	// elock holds: the mutex does not get it, waits, and is handed it.
-	h := acquire(t, l, job)
-	wantErr(t, mutex.TryLock(ctx), concurrency.ErrLocked)
-	locked := async(t, func() error { return mutex.Lock(ctx) })
-	untilQueued(t, l, job, 2)
+	h := locktest.Acquire(t, l, job)
+	locktest.WantErr(t, mutex.TryLock(ctx), concurrency.ErrLocked)
+	locked := locktest.Async(t, func() error { return mutex.Lock(ctx) })
+	locktest.UntilQueued(t, l, job, 2)
 	q, err := l.Inspect(ctx, job)
 	if err != nil {
 		t.Fatal(err)
@@ -37,16 +38,16 @@ func TestAConcurrencyMutexAndALockOfOneSegmentExcludeEachOtherAndHandOver(t *tes
 	if q.Holders[0].Foreign || q.Holders[0].Token != h.Token() || !q.Waiters[0].Foreign {
 		t.Errorf("got queue %+v", q)
 	}
-	release(t, h)
+	locktest.Release(t, h)
 	if err := locked(); err != nil {
 		t.Fatal(err)
 	}
 
 	// The mutex holds: elock does not get it, waits, and is handed it.
 	_, err = l.TryAcquire(ctx, job)
-	wantErr(t, err, locker.ErrLocked)
-	got := async(t, func() *locker.Hold { return acquire(t, l, job) })
-	untilQueued(t, l, job, 2)
+	locktest.WantErr(t, err, locker.ErrLocked)
+	got := locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, l, job) })
+	locktest.UntilQueued(t, l, job, 2)
 	if err := mutex.Unlock(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +55,7 @@ func TestAConcurrencyMutexAndALockOfOneSegmentExcludeEachOtherAndHandOver(t *tes
 	if younger.Token() <= h.Token() {
 		t.Errorf("token %d after %d", younger.Token(), h.Token())
 	}
-	release(t, younger)
+	locktest.Release(t, younger)
 
 	// A mutex can be evicted too.
 	if err := mutex.Lock(ctx); err != nil {
@@ -63,7 +64,7 @@ func TestAConcurrencyMutexAndALockOfOneSegmentExcludeEachOtherAndHandOver(t *tes
 	if ok, err := l.Evict(ctx, job); !ok || err != nil {
 		t.Fatalf("Evict: %v, %v", ok, err)
 	}
-	release(t, acquire(t, l, job))
+	locktest.Release(t, locktest.Acquire(t, l, job))
 }
 
 func TestAnUncontendedPairIsTwoWritesAndAFailingTryNone(t *testing.T) {
@@ -73,10 +74,10 @@ func TestAnUncontendedPairIsTwoWritesAndAFailingTryNone(t *testing.T) {
 	var n counter
 	l := newLocker(t, faulty(s.Client(t), &faults{after: n.after}), locker.WithPrefix(prefix))
 	other := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
-	release(t, acquire(t, l, key)) // grants the lease
+	locktest.Release(t, locktest.Acquire(t, l, key)) // grants the lease
 
 	calls, writes := n.calls.Load(), n.writes.Load()
-	release(t, acquire(t, l, key))
+	locktest.Release(t, locktest.Acquire(t, l, key))
 	if c, w := n.calls.Load()-calls, n.writes.Load()-writes; c != 2 || w != 2 {
 		t.Errorf("acquire and release: %d calls, %d writes; want 2 and 2", c, w)
 	}
@@ -85,17 +86,17 @@ func TestAnUncontendedPairIsTwoWritesAndAFailingTryNone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	release(t, h)
+	locktest.Release(t, h)
 	if c, w := n.calls.Load()-calls, n.writes.Load()-writes; c != 4 || w != 4 {
 		t.Errorf("with try and release: %d calls, %d writes; want 4 and 4", c, w)
 	}
 
-	held := acquire(t, other, key)
+	held := locktest.Acquire(t, other, key)
 	calls, writes = n.calls.Load(), n.writes.Load()
 	_, err = l.TryAcquire(t.Context(), key)
-	wantErr(t, err, locker.ErrLocked)
+	locktest.WantErr(t, err, locker.ErrLocked)
 	if c, w := n.calls.Load()-calls, n.writes.Load()-writes; c != 1 || w != 0 {
 		t.Errorf("failing try: %d calls, %d writes; want 1 and 0", c, w)
 	}
-	release(t, held)
+	locktest.Release(t, held)
 }

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -33,16 +34,16 @@ func TestLocksOfOneTTLShareALeaseAndAnIdleLeaseIsRevoked(t *testing.T) {
 	space := keyspace.MustNew[int]("n")
 	var held []*locker.Hold
 	for i := range 20 {
-		held = append(held, acquire(t, l, space.Key(i), locker.TTL(time.Duration(2+i%2)*time.Second)))
+		held = append(held, locktest.Acquire(t, l, space.Key(i), locker.TTL(time.Duration(2+i%2)*time.Second)))
 	}
 	if n := grants.Load(); n != 2 {
 		t.Errorf("%d leases for 2 TTLs", n)
 	}
 	for _, h := range held {
-		release(t, h)
+		locktest.Release(t, h)
 	}
-	until(t, "both are revoked", func() bool { return revokes.Load() == 2 })
-	release(t, acquire(t, l, space.Key(0), locker.TTL(2*time.Second)))
+	locktest.Until(t, "both are revoked", func() bool { return revokes.Load() == 2 })
+	locktest.Release(t, locktest.Acquire(t, l, space.Key(0), locker.TTL(2*time.Second)))
 	if n := grants.Load(); n != 3 {
 		t.Errorf("%d grants, want a new one", n)
 	}
@@ -51,18 +52,18 @@ func TestLocksOfOneTTLShareALeaseAndAnIdleLeaseIsRevoked(t *testing.T) {
 func TestALockOutlivesManyTTLsWhileItsLeaseIsRenewed(t *testing.T) {
 	t.Parallel()
 	a, b, _, _ := newPair(t, locker.WithTTL(2*time.Second))
-	h := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_, err := b.Acquire(ctx, key)
-	wantErr(t, err, context.DeadlineExceeded)
+	locktest.WantErr(t, err, context.DeadlineExceeded)
 	if err := h.Err(); err != nil {
 		t.Error(err)
 	}
 	if d := h.Remaining(); d <= 0 || d > 2*time.Second {
 		t.Errorf("remaining %v", d)
 	}
-	release(t, h)
+	locktest.Release(t, h)
 	if d := h.Remaining(); d != 0 {
 		t.Errorf("remaining %v after release", d)
 	}
@@ -73,18 +74,18 @@ func TestAHoldEndsWhenTheWallClockPassesItsDeadlineWhileTheMachineSlept(t *testi
 	a, _, _, _ := newPair(t, locker.WithTTL(time.Minute))
 	var slept atomic.Int64
 	locker.SetClocks(a, func() time.Time { return time.Now().Add(time.Duration(slept.Load())) })
-	h := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
 	slept.Store(int64(50 * time.Second)) // the deadline is at 54s
 	if err := h.Err(); err != nil {
 		t.Fatal(err)
 	}
 	slept.Store(int64(55 * time.Second))
-	wantLost(t, h.Err(), locker.Deadline) // at once
-	receive(t, h.Context().Done())        // and within a second
-	wantLost(t, context.Cause(h.Context()), locker.Deadline)
+	locktest.WantLost(t, h.Err(), locker.ReasonDeadline) // at once
+	locktest.Receive(t, h.Context().Done())              // and within a second
+	locktest.WantLost(t, context.Cause(h.Context()), locker.ReasonDeadline)
 
 	// The lock can be taken again, behind what etcd still knows.
-	release(t, acquire(t, a, key))
+	locktest.Release(t, locktest.Acquire(t, a, key))
 }
 
 func TestAHoldSurvivesAWallClockThatIsSetBack(t *testing.T) {
@@ -92,23 +93,23 @@ func TestAHoldSurvivesAWallClockThatIsSetBack(t *testing.T) {
 	a, _, _, _ := newPair(t, locker.WithTTL(2*time.Second))
 	var back atomic.Int64
 	locker.SetClocks(a, func() time.Time { return time.Now().Add(-time.Duration(back.Load())) })
-	h := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
 	back.Store(int64(time.Hour))
 	deadline := time.Now().Add(3 * time.Second)
-	until(t, "its first lease time has passed", func() bool { return time.Now().After(deadline) })
+	locktest.Until(t, "its first lease time has passed", func() bool { return time.Now().After(deadline) })
 	if err := h.Err(); err != nil {
 		t.Error(err)
 	}
 	if d := h.Remaining(); d > 2*time.Second {
 		t.Errorf("remaining %v: the monotonic clock is not heard", d)
 	}
-	release(t, h)
+	locktest.Release(t, h)
 }
 
 func TestALeaseThatEtcdForgotEndsItsHoldsAndTheLockCanBeTakenAgain(t *testing.T) {
 	t.Parallel()
 	a, b, client, prefix := newPair(t, locker.WithTTL(6*time.Second))
-	h, other := acquire(t, a, key), acquire(t, a, keyspace.MustParse("other"))
+	h, other := locktest.Acquire(t, a, key), locktest.Acquire(t, a, keyspace.MustParse("other"))
 	resp, err := client.Get(t.Context(), key.Path(prefix), clientv3.WithPrefix())
 	if err != nil {
 		t.Fatal(err)
@@ -116,17 +117,17 @@ func TestALeaseThatEtcdForgotEndsItsHoldsAndTheLockCanBeTakenAgain(t *testing.T)
 	if _, err := client.Revoke(t.Context(), clientv3.LeaseID(resp.Kvs[0].Lease)); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, h.Context().Done())
-	receive(t, other.Context().Done())
-	wantLost(t, context.Cause(h.Context()), locker.LeaseExpired)
-	wantLost(t, other.Err(), locker.LeaseExpired)
-	wantLost(t, h.Release(t.Context()), locker.LeaseExpired)
+	locktest.Receive(t, h.Context().Done())
+	locktest.Receive(t, other.Context().Done())
+	locktest.WantLost(t, context.Cause(h.Context()), locker.ReasonLeaseExpired)
+	locktest.WantLost(t, other.Err(), locker.ReasonLeaseExpired)
+	locktest.WantLost(t, h.Release(t.Context()), locker.ReasonLeaseExpired)
 	again, err := a.TryAcquire(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	release(t, again)
-	release(t, acquire(t, b, key))
+	locktest.Release(t, again)
+	locktest.Release(t, locktest.Acquire(t, b, key))
 }
 
 func TestAnAcquireUnderALeaseThatEtcdForgotGetsANewOne(t *testing.T) {
@@ -137,11 +138,11 @@ func TestAnAcquireUnderALeaseThatEtcdForgotGetsANewOne(t *testing.T) {
 	wrapped := faulty(client, &faults{})
 	wrapped.Lease = &grantSpy{wrapped.Lease, &id}
 	l := newLocker(t, wrapped, locker.WithPrefix(s.Prefix(t)))
-	release(t, acquire(t, l, key))
+	locktest.Release(t, locktest.Acquire(t, l, key))
 	if _, err := client.Revoke(t.Context(), clientv3.LeaseID(id.Load())); err != nil {
 		t.Fatal(err)
 	}
-	release(t, acquire(t, l, key))
+	locktest.Release(t, locktest.Acquire(t, l, key))
 	if _, err := client.Revoke(t.Context(), clientv3.LeaseID(id.Load())); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +150,7 @@ func TestAnAcquireUnderALeaseThatEtcdForgotGetsANewOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	release(t, h)
+	locktest.Release(t, h)
 }
 
 // grantSpy remembers the last lease granted.
@@ -170,7 +171,7 @@ func TestAnErrorOfEtcdIsReturnedAndCanBeMatched(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	client := s.Client(t)
-	for _, kind := range []string{"grant", "acquire", "get"} {
+	for _, kind := range []string{"grant", "acquire", "read"} {
 		f := &faults{before: func(_ context.Context, c call) error {
 			if c.kind == kind {
 				return rpctypes.ErrPermissionDenied
@@ -179,12 +180,12 @@ func TestAnErrorOfEtcdIsReturnedAndCanBeMatched(t *testing.T) {
 		}}
 		l := newLocker(t, faulty(client, f), locker.WithPrefix(s.Prefix(t)))
 		var err error
-		if kind == "get" {
+		if kind == "read" {
 			_, err = l.Inspect(t.Context(), key)
 		} else {
 			_, err = l.Acquire(t.Context(), key)
 		}
-		wantErr(t, err, rpctypes.ErrPermissionDenied)
+		locktest.WantErr(t, err, rpctypes.ErrPermissionDenied)
 		var typed *locker.Error
 		if !errors.As(err, &typed) || typed.Key != key.String() {
 			t.Errorf("got %#v", err)
@@ -195,9 +196,9 @@ func TestAnErrorOfEtcdIsReturnedAndCanBeMatched(t *testing.T) {
 func TestATTLBelowEtcdsMinimumIsCountedAsGranted(t *testing.T) {
 	t.Parallel()
 	a, _, _, _ := newPair(t)
-	h := acquire(t, a, key, locker.TTL(time.Millisecond)) // 1s on the wire, 2s granted by default
+	h := locktest.Acquire(t, a, key, locker.TTL(time.Millisecond)) // 1s on the wire, 2s granted by default
 	if d := h.Remaining(); d < 500*time.Millisecond {
 		t.Errorf("remaining %v", d)
 	}
-	release(t, h)
+	locktest.Release(t, h)
 }

@@ -2,7 +2,6 @@ package locker_test
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +10,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
+	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
 
@@ -26,67 +27,60 @@ var lostAnswers = []struct {
 	run  func(t *testing.T, a, b *locker.Locker)
 }{
 	{"grant of a lease", "grant", func(t *testing.T, a, _ *locker.Locker) {
-		_, _ = a.Acquire(brief(t), key)
-		release(t, acquire(t, a, key))
+		if h, err := a.Acquire(brief(t), key); err == nil { // it was tried again
+			locktest.Release(t, h)
+		}
+		locktest.Release(t, locktest.Acquire(t, a, key))
 	}},
 	{"acquire of a free lock", "acquire", func(t *testing.T, a, _ *locker.Locker) {
 		if h, err := a.Acquire(brief(t), key); err == nil {
-			release(t, h)
+			locktest.Release(t, h)
 		}
 	}},
 	{"acquire of a held lock", "acquire", func(t *testing.T, a, b *locker.Locker) {
-		held := acquire(t, b, key)
-		got := async(t, func() *locker.Hold { h, _ := a.Acquire(brief(t), key); return h })
+		held := locktest.Acquire(t, b, key)
+		got := locktest.Async(t, func() *locker.Hold { h, _ := a.Acquire(brief(t), key); return h })
 		time.AfterFunc(20*time.Millisecond, func() { _ = held.Release(context.Background()) })
 		if h := got(); h != nil {
-			release(t, h)
+			locktest.Release(t, h)
 		}
-		until(t, "the lock is released", func() bool { return held.Err() != nil })
+		locktest.Until(t, "the lock is released", func() bool { return held.Err() != nil })
 	}},
 	{"try of a free lock", "try", func(t *testing.T, a, _ *locker.Locker) {
 		if h, err := a.TryAcquire(brief(t), key); err == nil {
-			release(t, h)
+			locktest.Release(t, h)
 		}
 	}},
 	{"release", "delete", func(t *testing.T, a, _ *locker.Locker) {
-		h := acquire(t, a, key)
+		h := locktest.Acquire(t, a, key)
 		_ = h.Release(brief(t))
-		until(t, "it is settled", func() bool { return h.Release(brief(t)) == nil })
-	}},
-	{"Unlock", "delete", func(t *testing.T, a, _ *locker.Locker) {
-		if err := a.Lock(t.Context(), key.String(), 2); err != nil {
-			t.Fatal(err)
-		}
-		until(t, "it is unlocked", func() bool {
-			err := a.Unlock(brief(t), key.String())
-			return err == nil || errors.Is(err, locker.ErrNotHeld)
-		})
+		locktest.Until(t, "it is settled", func() bool { return h.Release(brief(t)) == nil })
 	}},
 	{"clean-up of a cancelled wait", "delete", func(t *testing.T, a, b *locker.Locker) {
-		held := acquire(t, b, key)
+		held := locktest.Acquire(t, b, key)
 		_, err := a.Acquire(brief(t), key)
-		wantErr(t, err, context.DeadlineExceeded)
-		release(t, held)
+		locktest.WantErr(t, err, context.DeadlineExceeded)
+		locktest.Release(t, held)
 	}},
 	{"forced release of the monitor", "delete", func(t *testing.T, a, _ *locker.Locker) {
-		h := acquire(t, a, key, locker.MaxHeld(time.Millisecond))
-		receive(t, h.Context().Done())
-		wantErr(t, context.Cause(h.Context()), locker.ErrMaxHeld)
+		h := locktest.Acquire(t, a, key, locker.MaxHeld(time.Millisecond))
+		locktest.Receive(t, h.Context().Done())
+		locktest.WantErr(t, context.Cause(h.Context()), locker.ErrMaxHeld)
 	}},
 	{"mark of an eviction", "mark", func(t *testing.T, a, b *locker.Locker) {
-		h := acquire(t, b, key)
-		until(t, "it is evicted", func() bool { _, err := a.Evict(brief(t), key); return err == nil })
-		receive(t, h.Context().Done())
-		wantLost(t, h.Release(t.Context()), locker.Evicted)
+		h := locktest.Acquire(t, b, key)
+		locktest.Until(t, "it is evicted", func() bool { _, err := a.Evict(brief(t), key); return err == nil })
+		locktest.Receive(t, h.Context().Done())
+		locktest.WantLost(t, h.Release(t.Context()), locker.ReasonEvicted)
 	}},
 	{"deletion of an eviction", "delete", func(t *testing.T, a, b *locker.Locker) {
-		h := acquire(t, b, key)
-		until(t, "it is evicted", func() bool { _, err := a.Evict(brief(t), key); return err == nil })
-		receive(t, h.Context().Done())
-		wantLost(t, h.Release(t.Context()), locker.Evicted)
+		h := locktest.Acquire(t, b, key)
+		locktest.Until(t, "it is evicted", func() bool { _, err := a.Evict(brief(t), key); return err == nil })
+		locktest.Receive(t, h.Context().Done())
+		locktest.WantLost(t, h.Release(t.Context()), locker.ReasonEvicted)
 	}},
 	{"revocation of the lease", "revoke", func(t *testing.T, a, _ *locker.Locker) {
-		acquire(t, a, key)
+		locktest.Acquire(t, a, key)
 		_ = a.Close()
 	}},
 }
@@ -121,11 +115,11 @@ func TestALostAnswerLeavesNoKeyDelaysNobodyBeyondTheLeaseAndRemovesNoYoungerHold
 				a, b := newLocker(t, faulty(client, f), opts...), newLocker(t, s.Client(t), opts...)
 
 				row.run(t, a, b)
-				until(t, "an answer is lost", lost.Load)
+				locktest.Until(t, "an answer is lost", lost.Load)
 				// A rival gets the lock within the lease, and nothing that
 				// the first still does takes it away.
 				began := time.Now()
-				h := acquire(t, b, key)
+				h := locktest.Acquire(t, b, key)
 				if waited := time.Since(began); waited > 2*time.Second+500*time.Millisecond {
 					t.Errorf("the rival waited for %v", waited)
 				}
@@ -153,21 +147,24 @@ func TestAWriteThatCommitsAfterItWasGivenUpIsRemoved(t *testing.T) {
 			f, gate := lateOnce(kind)
 			a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithTTL(2*time.Second))
 			b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
-			var err error
+			// Another lock, by the other kind of write, keeps the lease alive all along.
+			get, getOther := a.Acquire, a.TryAcquire
 			if kind == "try" {
-				_, err = a.TryAcquire(t.Context(), key)
-			} else {
-				_, err = a.Acquire(t.Context(), key)
+				get, getOther = getOther, get
 			}
-			wantErr(t, err, errLate)
+			other, err := getOther(t.Context(), keyspace.MustParse("other"))
+			locktest.Must(t, err)
+			_, err = get(t.Context(), key)
+			locktest.WantErr(t, err, errLate)
 
 			events := client.Watch(t.Context(), key.Path(prefix), clientv3.WithPrefix(), clientv3.WithCreatedNotify())
-			receive(t, events)
+			locktest.Receive(t, events)
 			close(gate)
-			if ev := receive(t, events).Events[0]; !ev.IsCreate() {
+			if ev := locktest.Receive(t, events).Events[0]; !ev.IsCreate() {
 				t.Fatalf("got %v, want the late write", ev)
 			}
-			release(t, acquire(t, b, key)) // behind the late write
+			acquireSoon(t, b) // behind the late write
+			locktest.Release(t, other)
 		})
 	}
 }
@@ -179,11 +176,11 @@ func TestANameThatALateWriteOccupiesCanBeLockedAgain(t *testing.T) {
 	f, gate := lateOnce("acquire")
 	a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithTTL(time.Hour))
 	_, err := a.Acquire(t.Context(), key)
-	wantErr(t, err, errLate)
+	locktest.WantErr(t, err, errLate)
 	close(gate)
-	until(t, "the late write is there", func() bool { return len(keys(t, client, prefix)) == 1 })
-	first := acquire(t, a, key)
-	release(t, first)
+	locktest.Until(t, "the late write is there", func() bool { return len(keys(t, client, prefix)) == 1 })
+	first := locktest.Acquire(t, a, key)
+	locktest.Release(t, first)
 	h, err := a.TryAcquire(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -191,5 +188,85 @@ func TestANameThatALateWriteOccupiesCanBeLockedAgain(t *testing.T) {
 	if h.Token() <= first.Token() {
 		t.Errorf("token %d after %d", h.Token(), first.Token())
 	}
-	release(t, h)
+	locktest.Release(t, h)
+}
+
+// What was put for the next one is no sign then.
+func TestAReleaseWhoseAnswerIsLostIsNotALossAsTheNextEntryIsDeleted(t *testing.T) {
+	t.Parallel()
+	_, _, client, prefix := newPair(t)
+	var br breaker
+	f := &faults{after: func(_ context.Context, c call, err error) error {
+		if !br.next(c) {
+			return err
+		}
+		for _, k := range keys(t, client, prefix) {
+			if _, err := client.Delete(context.Background(), k); err != nil {
+				t.Error(err)
+			}
+		}
+		return rpctypes.ErrLeaderChanged
+	}}
+	a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithHandoff(0), locker.WithoutBatching())
+	h := locktest.Acquire(t, a, key)
+	next := acquiringIn(t, a, 1)
+	br.armed.Store(true)
+	locktest.Release(t, h)
+	locktest.Release(t, next())
+}
+
+// An acquire is carried out, but neither its answer nor some of
+// the calls that would look for it or undo it get through. The key must not
+// stay for as long as its lease is kept alive by another lock.
+func TestALostAnswerLeavesNoGhost(t *testing.T) {
+	t.Parallel()
+	for kind, acquire1 := range map[string]func(*locker.Locker, context.Context) (*locker.Hold, error){
+		"acquire": func(l *locker.Locker, ctx context.Context) (*locker.Hold, error) { return l.Acquire(ctx, key) },
+		"try":     func(l *locker.Locker, ctx context.Context) (*locker.Hold, error) { return l.TryAcquire(ctx, key) },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			s := etcdtest.Start(t)
+			prefix := locker.WithPrefix(s.Prefix(t))
+			var armed atomic.Bool
+			var broken atomic.Int32 // how many calls will still fail
+			a := newLocker(t, faulty(s.Client(t), &faults{
+				before: func(_ context.Context, c call) error {
+					if (c.kind == "get" || c.kind == "read" || c.kind == "delete") && broken.Add(-1) >= 0 {
+						return errNet
+					}
+					return nil
+				},
+				after: func(_ context.Context, c call, err error) error {
+					if c.kind == kind && armed.CompareAndSwap(true, false) {
+						broken.Store(3)
+						return errNet
+					}
+					return err
+				},
+			}), prefix)
+			b := newLocker(t, s.Client(t), prefix)
+
+			other := locktest.Acquire(t, a, keyspace.MustParse("other"))
+			armed.Store(true)
+			h, err := acquire1(a, t.Context())
+			if locktest.WantErr(t, err, errNet); h != nil {
+				t.Fatal("both a hold and an error")
+			}
+			acquireSoon(t, b)
+			locktest.Release(t, other) // it was alive all along, and with it the lease
+		})
+	}
+}
+
+// acquireSoon acquires key long before the lease of a ghost could end.
+func acquireSoon(tb testing.TB, l *locker.Locker) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	h, err := l.Acquire(ctx, key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	locktest.Release(tb, h)
 }

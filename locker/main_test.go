@@ -3,7 +3,7 @@ package locker_test
 import (
 	"testing"
 
-	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 )
 
-func TestMain(m *testing.M) { etcdtest.Main(m) }
+func TestMain(m *testing.M) { locktest.Main(m) }

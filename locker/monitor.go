@@ -2,8 +2,10 @@ package locker
 
 import (
 	"context"
-	"runtime/debug"
 	"time"
+
+	"github.com/phpgao/elock/internal/callback"
+	"github.com/phpgao/elock/internal/xctx"
 )
 
 // monitor ends holds that last too long.
@@ -18,28 +20,32 @@ func (l *Locker) monitor() {
 		}
 		overdue := func(h *Hold) bool { return h.maxHeld > 0 && time.Since(h.since) > h.maxHeld }
 		for _, h := range l.holds.all(overdue) {
-			l.spawn(func() { l.expire(h) })
+			l.background(func() { l.expire(h) })
 		}
-		l.tenants.sweep()
 	}
 }
 
 // expire ends one hold: its context first, then its lock.
 func (l *Locker) expire(h *Hold) {
 	held := time.Since(h.since)
-	if !h.end(ErrMaxHeld) {
+	done, others := h.end(ErrMaxHeld)
+	if !done {
 		return
 	}
-	h.ended()
+	l.finish(others, (*Hold).endedWithOthers)
+	l.hooks.apart(h.notifyEnd)
 	key := h.Key()
 	l.log.Warn("elock: lock held too long, releasing it", "key", key.String(), "owner", l.owner, "held", held, "limit", h.maxHeld)
-	t := l.hooks.timeoutStart(h.caller, TimeoutStartData{Key: key, Token: h.token, Held: held, Limit: h.maxHeld, Shared: h.Shared()})
-	caller, cancel := either(context.WithoutCancel(t.last(h.caller)), l.ctx)
-	ctx := l.detached(caller)
+	var t hookContexts
+	l.hooks.apart(func() {
+		l.hooks.timeoutStart(&t, h.caller, TimeoutStartData{Key: key, Token: h.token, Held: held, Limit: h.maxHeld, Shared: h.Shared()})
+	})
+	caller, cancel := xctx.Merge(context.WithoutCancel(t.last(h.caller)), l.ctx)
+	ctx := l.etcd.Detached(caller)
 	err := h.free(ctx)
-	ctx.stop()
+	ctx.Stop()
 	cancel()
-	l.hooks.timeoutEnd(t, TimeoutEndData{Key: key, Token: h.token, Err: err})
+	l.hooks.apart(func() { l.hooks.timeoutEnd(t, TimeoutEndData{Key: key, Token: h.token, Err: err}) })
 	if l.onTimeout != nil {
 		go l.timeout(key.String(), held)
 	}
@@ -47,10 +53,9 @@ func (l *Locker) expire(h *Hold) {
 
 // timeout runs the user's callback.
 func (l *Locker) timeout(key string, held time.Duration) {
-	defer func() {
-		if p := recover(); p != nil {
-			l.log.Error("elock: timeout callback panicked", "key", key, "owner", l.owner, "panic", p, "stack", string(debug.Stack()))
+	callback.Call(func() { l.onTimeout(key, held) }, func(panicked any, stack string) {
+		if panicked != nil {
+			l.log.Error("elock: timeout callback panicked", "key", key, "owner", l.owner, "panic", panicked, "stack", stack)
 		}
-	}()
-	l.onTimeout(key, held)
+	})
 }

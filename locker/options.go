@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/phpgao/elock/internal/record"
 	"github.com/phpgao/elock/keyspace"
 )
 
@@ -15,7 +16,6 @@ import (
 const (
 	DefaultPrefix       = "elock"
 	DefaultTTL          = 15 * time.Second
-	DefaultMaxHeldTime  = time.Hour
 	DefaultMonitorTicks = time.Minute
 	DefaultHandoff      = 10 * time.Millisecond
 )
@@ -30,13 +30,11 @@ type Option func(*config)
 type config struct {
 	prefix       string
 	ttl          time.Duration
-	maxHeld      time.Duration
+	maxHeld      time.Duration // 0: without limit
 	monitorTicks time.Duration
 	onTimeout    func(key string, held time.Duration)
 	onSuccess    func(key string)
-	sleepMin     time.Duration
-	sleepMax     time.Duration
-	hooks        hooks
+	hook         []Hook
 	log          *slog.Logger
 	owner        string
 	noBatching   bool
@@ -53,7 +51,6 @@ func newConfig(opts []Option) config {
 	c := config{
 		prefix:       DefaultPrefix,
 		ttl:          DefaultTTL,
-		maxHeld:      DefaultMaxHeldTime,
 		monitorTicks: DefaultMonitorTicks,
 		log:          slog.Default(),
 		handoff:      DefaultHandoff,
@@ -101,7 +98,7 @@ func WithTTL(d time.Duration) Option {
 }
 
 // WithMaxHeldTime sets how long a lock may be held before the monitor releases
-// it. The default is 1h; 0 means without limit.
+// it. The default, 0, means without limit.
 func WithMaxHeldTime(d time.Duration) Option {
 	return func(c *config) {
 		if d < 0 {
@@ -136,22 +133,6 @@ func WithSuccessCallback(f func(key string)) Option {
 	return func(c *config) { c.onSuccess = f }
 }
 
-// WithRandomSleep makes RunInLock, RunFuncInLock and RunJobInLock sleep for a
-// random time between min and max after the lock is acquired and before the
-// function runs. The end of the caller's context ends the sleep, and the
-// function does not run. Swapped bounds are put in order.
-func WithRandomSleep(min, max time.Duration) Option {
-	return func(c *config) {
-		if min < 0 || max < 0 {
-			c.fail(invalid("random sleep between %v and %v is negative", min, max))
-		}
-		if min > max {
-			min, max = max, min
-		}
-		c.sleepMin, c.sleepMax = min, max
-	}
-}
-
 // WithHook adds hooks that watch every acquire, hold and timeout.
 func WithHook(h ...Hook) Option {
 	return func(c *config) {
@@ -160,7 +141,7 @@ func WithHook(h ...Hook) Option {
 				c.fail(invalid("nil Hook"))
 				continue
 			}
-			c.hooks = append(c.hooks, h)
+			c.hook = append(c.hook, h)
 		}
 	}
 }
@@ -173,12 +154,12 @@ func WithoutBatching() Option {
 	return func(c *config) { c.noBatching = true }
 }
 
-// maxHandoff bounds how long a lock passes from hold to hold though nothing
-// tells whether its entry in etcd is still there.
+// maxHandoff bounds how long a lock passes from hold to hold while no watch shows
+// that its entry in etcd is still there.
 const maxHandoff = 100 * time.Millisecond
 
 // WithHandoff sets for how long the goroutines of this Locker may pass a lock
-// from one to the next without a word to etcd. Then it goes to the end of the
+// to each other without contacting etcd. Then it goes to the end of the
 // queue, so that other processes get their turn; that is one write, whether or
 // not another process waits. The default is 10ms, the maximum 100ms; 0 turns it
 // off.
@@ -192,14 +173,14 @@ func WithHandoff(d time.Duration) Option {
 }
 
 // WithRetain has a released lock stay with this Locker for up to d, so that to
-// acquire it again, with the same TTL, takes no word to etcd. It is given up as
+// acquire it again, with the same TTL, does not contact etcd. It is given up as
 // soon as another process queues for it, and a TryAcquire elsewhere gets it, too;
 // only to Inspect and Evict it is held meanwhile. Shared holds are not retained.
-// While a Locker retains 1024 locks, each with a watch, it retains no others. The
-// default, 0, retains none.
+// Each retained lock costs a watch and three goroutines. While a Locker retains
+// 1024 locks, it retains no others. The default, 0, retains none.
 //
-// It is for locks that one process wants again and again. Where several want the
-// same one, it costs: the first release writes, and the next process has to ask.
+// It is for locks that one process wants again and again. It is slower under
+// contention: the first release writes, and the next process has to ask.
 // A process that dies blocks what it retains for the TTL, as what it holds.
 func WithRetain(d time.Duration) Option {
 	return func(c *config) {
@@ -211,8 +192,9 @@ func WithRetain(d time.Duration) Option {
 }
 
 // WithLogger sets where events in the background are logged: a renewal that
-// fails, a release that is retried, a lost lock, a callback's panic. Nothing is
-// logged while all is well. The default is slog.Default().
+// fails, a release that is retried, a lost lock, a panic of a callback or a hook.
+// Nothing is logged while all is well. A panic of the logger's Handler is dropped.
+// The default is slog.Default().
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) {
 		if l == nil {
@@ -245,20 +227,25 @@ type request struct {
 	seconds int64 // ttl as it goes to etcd
 	maxHeld time.Duration
 	shared  bool
-	reads   []string // keys of Reading
-	tenant  bool     // of the classic Lock
-	err     error    // the first bad option
+	reads   []string // keys of ReadKeys
+
+	announces    bool // as Announcing says
+	announcement string
+
+	err error // the first bad option
 }
 
 // mode is how the lock is to be held.
 func (r request) mode() string {
 	if r.shared {
-		return shared
+		return record.Shared
 	}
-	return exclusive
+	return record.Exclusive
 }
 
-// TTL is WithTTL for one acquire. Locks with the same TTL share a lease.
+// TTL is WithTTL for one acquire. Locks of about the same TTL share leases, up to
+// 64 to each. A lock may be put under a lease that is up to an eighth longer than
+// its TTL, and outlives a process that dies by so much more.
 func TTL(d time.Duration) AcquireOption {
 	return func(r *request) { r.ttl = d }
 }
@@ -281,6 +268,9 @@ func (c *config) request(opts []AcquireOption) (r request, err error) {
 	}
 	if r.err != nil {
 		return r, r.err
+	}
+	if r.announces && r.shared {
+		return r, invalid("Announcing with Shared")
 	}
 	r.seconds, err = wholeSeconds(r.ttl)
 	return r, err

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -17,21 +18,21 @@ func TestGoroutinesOfOneProcessGetTheLockInTheOrderOfArrival(t *testing.T) {
 	t.Parallel()
 	order := &blockedOrder{}
 	a, _, _, _ := newPair(t, locker.WithHook(order))
-	held := acquire(t, a, key)
+	held := locktest.Acquire(t, a, key)
 	var mu sync.Mutex
 	var got []int
 	var wg sync.WaitGroup
 	for i := range 10 {
 		wg.Go(func() {
-			h := acquire(t, a, key)
+			h := locktest.Acquire(t, a, key)
 			mu.Lock()
 			got = append(got, i)
 			mu.Unlock()
-			release(t, h)
+			locktest.Release(t, h)
 		})
-		until(t, "it waits", func() bool { return int(order.n.Load()) == i+1 })
+		locktest.Until(t, "it waits", func() bool { return int(order.n.Load()) == i+1 })
 	}
-	release(t, held)
+	locktest.Release(t, held)
 	wg.Wait()
 	if want := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}; !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
@@ -53,24 +54,24 @@ func (b *blockedOrder) Blocked(_ context.Context, d locker.BlockedData) {
 func TestProcessesGetTheLockInTheOrderOfArrival(t *testing.T) {
 	t.Parallel()
 	a, b, client, prefix := newPair(t)
-	held := acquire(t, a, key)
-	first := async(t, func() *locker.Hold { return acquire(t, b, key) })
-	untilQueued(t, a, key, 2)
+	held := locktest.Acquire(t, a, key)
+	first := locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, b, key) })
+	locktest.UntilQueued(t, a, key, 2)
 	c := newLocker(t, client, locker.WithPrefix(prefix))
-	second := async(t, func() *locker.Hold { return acquire(t, c, key) })
-	untilQueued(t, a, key, 3)
-	third := async(t, func() *locker.Hold { return acquire(t, a, key) }) // behind itself, so last
-	release(t, held)
+	second := locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, c, key) })
+	locktest.UntilQueued(t, a, key, 3)
+	third := locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, a, key) }) // behind itself, so last
+	locktest.Release(t, held)
 	h := first()
-	untilQueued(t, a, key, 3)
+	locktest.UntilQueued(t, a, key, 3)
 	tokens := []locker.Token{held.Token(), h.Token()}
-	release(t, h)
+	locktest.Release(t, h)
 	h = second()
 	tokens = append(tokens, h.Token())
-	release(t, h)
+	locktest.Release(t, h)
 	h = third()
 	tokens = append(tokens, h.Token())
-	release(t, h)
+	locktest.Release(t, h)
 	if !slices.IsSorted(tokens) {
 		t.Errorf("tokens %v", tokens)
 	}
@@ -79,18 +80,18 @@ func TestProcessesGetTheLockInTheOrderOfArrival(t *testing.T) {
 func TestAWaiterThatGivesUpLeavesTheQueueAndTheOthersGoOn(t *testing.T) {
 	t.Parallel()
 	a, b, client, prefix := newPair(t)
-	held := acquire(t, a, key)
+	held := locktest.Acquire(t, a, key)
 	ctx, cancel := context.WithCancel(context.Background())
-	gone := async(t, func() error { _, err := b.Acquire(ctx, key); return err })
-	untilQueued(t, a, key, 2)
+	gone := locktest.Async(t, func() error { _, err := b.Acquire(ctx, key); return err })
+	locktest.UntilQueued(t, a, key, 2)
 	c := newLocker(t, client, locker.WithPrefix(prefix))
-	next := async(t, func() *locker.Hold { return acquire(t, c, key) })
-	untilQueued(t, a, key, 3)
+	next := locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, c, key) })
+	locktest.UntilQueued(t, a, key, 3)
 	cancel()
-	wantErr(t, gone(), context.Canceled)
-	untilQueued(t, a, key, 2)
-	release(t, held)
-	release(t, next())
+	locktest.WantErr(t, gone(), context.Canceled)
+	locktest.UntilQueued(t, a, key, 2)
+	locktest.Release(t, held)
+	locktest.Release(t, next())
 	if got := keys(t, client, prefix); len(got) != 0 {
 		t.Errorf("left %v", got)
 	}
@@ -100,10 +101,10 @@ func TestACancelThatRacesWithAGrantEitherHoldsOrLeavesNothing(t *testing.T) {
 	t.Parallel()
 	a, b, client, prefix := newPair(t)
 	for range 100 {
-		held := acquire(t, a, key)
+		held := locktest.Acquire(t, a, key)
 		ctx, cancel := context.WithCancelCause(context.Background())
 		cause := errors.New("changed my mind")
-		got := async(t, func() error {
+		got := locktest.Async(t, func() error {
 			h, err := b.Acquire(ctx, key)
 			if err == nil {
 				return h.Release(context.Background())
@@ -113,10 +114,10 @@ func TestACancelThatRacesWithAGrantEitherHoldsOrLeavesNothing(t *testing.T) {
 			}
 			return nil
 		})
-		untilQueued(t, a, key, 2)
+		locktest.UntilQueued(t, a, key, 2)
 		var wg sync.WaitGroup
 		wg.Go(func() { cancel(cause) })
-		wg.Go(func() { release(t, held) })
+		wg.Go(func() { locktest.Release(t, held) })
 		wg.Wait()
 		if err := got(); err != nil {
 			t.Error(err)
@@ -130,13 +131,13 @@ func TestACancelThatRacesWithAGrantEitherHoldsOrLeavesNothing(t *testing.T) {
 func TestManyGoroutinesAndProcessesNeverHoldTogether(t *testing.T) {
 	t.Parallel()
 	a, b, client, prefix := newPair(t)
-	c := newLocker(t, client, locker.WithPrefix(prefix))
+	c, d := newLocker(t, client, locker.WithPrefix(prefix)), newLocker(t, client, locker.WithPrefix(prefix)) // of one client
 	names := []keyspace.Key{key, keyspace.MustParse("space"), keyspace.MustParse("space/key/below")}
 	plain := make([]int, len(names)) // the race detector watches it
 	holders := make([]atomic.Int32, len(names))
 	last := make([]locker.Token, len(names))
 	var wg sync.WaitGroup
-	for _, l := range []*locker.Locker{a, b, c} {
+	for _, l := range []*locker.Locker{a, b, c, d} {
 		for range 6 {
 			wg.Go(func() {
 				for range 15 {
@@ -175,7 +176,7 @@ func TestManyGoroutinesAndProcessesNeverHoldTogether(t *testing.T) {
 func TestWaitingForALockThatTheContextHoldsIsRefused(t *testing.T) {
 	t.Parallel()
 	a, _, _, _ := newPair(t)
-	h := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
 	for name, ctx := range map[string]context.Context{
 		"its context": h.Context(),
 		"of another hold below": func() context.Context {
@@ -199,9 +200,9 @@ func TestWaitingForALockThatTheContextHoldsIsRefused(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	release(t, h)
+	locktest.Release(t, h)
 	_, err = a.Acquire(h.Context(), key) // no deadlock any more, but the context is done
-	wantErr(t, err, context.Canceled, locker.ErrReleased)
+	locktest.WantErr(t, err, context.Canceled, locker.ErrReleased)
 }
 
 func TestANilHoldCanBeReleased(t *testing.T) {

@@ -4,19 +4,21 @@ import (
 	"context"
 	"slices"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/record"
+	"github.com/phpgao/elock/internal/xctx"
 )
 
 // maxReading is how many keys an acquire may read: with what it does besides,
 // it must fit into a transaction of etcd.
 const maxReading = 32
 
-// Reading makes an acquire also read keys of etcd, such as a value that the
+// ReadKeys makes an acquire also read keys of etcd, such as a value that the
 // lock guards: in its own round trip if it does not have to wait, and else once
 // the lock is held. Hold.Read returns them. An acquire takes 32 keys at most.
-func Reading(names ...string) AcquireOption {
+func ReadKeys(names ...string) AcquireOption {
 	return func(r *request) {
 		r.reads = append(slices.Clip(r.reads), names...)
 		switch {
@@ -28,7 +30,7 @@ func Reading(names ...string) AcquireOption {
 	}
 }
 
-// Read returns what Reading asked for: an element for each key, in that order,
+// Read returns what ReadKeys asked for: an element for each key, in that order,
 // and nil where there was none. It is what the keys were at a moment at which
 // the lock was held already. In the function of a guard of a stored value, that
 // value comes last.
@@ -36,53 +38,42 @@ func (h *Hold) Read() []*mvccpb.KeyValue {
 	if h.read == nil {
 		return nil
 	}
-	return h.read.kvs
+	return h.read.KVs
 }
 
-// A read is what some keys were.
-type read struct {
-	rev   int64 // of etcd, when it was so
-	names []string
-	kvs   []*mvccpb.KeyValue // nil where there is no such key
+// reading returns what keys were when e's lock was held: what came with the grant,
+// or else what they are now.
+func (e *entry) reading(ctx context.Context, names []string) (*record.Read, error) {
+	if r := e.takeRead(); r != nil && slices.Equal(r.Names, names) {
+		return r, nil
+	}
+	return e.fetch(ctx, names)
 }
 
-func gets(names []string) []clientv3.Op {
-	ops := make([]clientv3.Op, len(names))
-	for i, name := range names {
-		ops[i] = clientv3.OpGet(name)
-	}
-	return ops
-}
-
-// readOf returns what the answers to gets said at rev.
-func readOf(rev int64, names []string, answers []*pb.ResponseOp) *read {
-	if len(names) == 0 {
-		return nil
-	}
-	r := &read{rev: rev, names: names, kvs: make([]*mvccpb.KeyValue, len(names))}
-	for i := range names {
-		if kvs := answers[i].GetResponseRange().Kvs; len(kvs) > 0 {
-			r.kvs[i] = kvs[0]
-		}
-	}
+// takeRead returns what came with the grant, for its first holder only.
+func (e *entry) takeRead() *record.Read {
+	r := e.Read
+	e.Read = nil
 	return r
 }
 
-// fetch reads keys for c, whose lock is held, unless they came with the grant.
-func (c *claim) fetch(ctx context.Context, names []string) error {
-	switch {
-	case len(names) == 0:
-		c.read = nil
-		return nil
-	case c.read != nil && slices.Equal(c.read.names, names):
-		return nil
+// fetch reads keys while e's lock is held.
+func (e *entry) fetch(ctx context.Context, names []string) (*record.Read, error) {
+	if len(names) == 0 {
+		return nil, nil
 	}
-	ctx, cancel := either(ctx, c.lease.waits)
+	ctx, cancel := xctx.Merge(ctx, e.Lease.Waits())
 	defer cancel()
-	resp, err := c.l.kv.Txn(ctx).Then(gets(names)...).Commit()
-	if err != nil {
+	var resp *clientv3.TxnResponse
+	err := e.l.etcd.Persist(ctx, func(ctx context.Context) (err error) {
+		resp, err = e.l.etcd.Read(ctx, record.Gets(names)...)
 		return err
+	})
+	if err == nil {
+		err = e.check(ctx)
 	}
-	c.read = readOf(resp.Header.Revision, names, resp.Responses)
-	return c.check(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return record.ReadOf(resp.Header.Revision, names, resp.Responses), nil
 }

@@ -3,6 +3,9 @@ package locker
 import (
 	"hash/maphash"
 	"sync"
+	"time"
+
+	"github.com/phpgao/elock/internal/losswatch"
 )
 
 // parts is into how many parts a table is split, so that locks that have
@@ -12,14 +15,16 @@ const parts = 64
 var seed = maphash.MakeSeed()
 
 // A registry is the holds of a Locker, by the names of their entries in etcd.
-type registry [parts]struct {
-	mu sync.Mutex
+type registry [parts]part
+
+type part struct {
+	mu sync.Mutex // guards m, and Hold.peer of the holds in it
 	m  map[string]*Hold
 }
 
 // add records h unless refuse, which is called under a mutex, says why not.
 func (r *registry) add(h *Hold, refuse func() error) error {
-	p := &r[maphash.String(seed, h.claim.name)%parts]
+	p := &r[maphash.String(seed, h.entry.Name)%parts]
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := refuse(); err != nil {
@@ -28,20 +33,20 @@ func (r *registry) add(h *Hold, refuse func() error) error {
 	if p.m == nil {
 		p.m = make(map[string]*Hold)
 	}
-	h.peer = p.m[h.claim.name]
-	p.m[h.claim.name] = h
+	h.peer = p.m[h.entry.Name]
+	p.m[h.entry.Name] = h
 	return nil
 }
 
 func (r *registry) remove(h *Hold) {
-	p := &r[maphash.String(seed, h.claim.name)%parts]
+	p := &r[maphash.String(seed, h.entry.Name)%parts]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch first := p.m[h.claim.name]; {
+	switch first := p.m[h.entry.Name]; {
 	case first == h && h.peer == nil:
-		delete(p.m, h.claim.name)
+		delete(p.m, h.entry.Name)
 	case first == h:
-		p.m[h.claim.name] = h.peer
+		p.m[h.entry.Name] = h.peer
 	default:
 		for o := first; o != nil; o = o.peer {
 			if o.peer == h {
@@ -52,12 +57,12 @@ func (r *registry) remove(h *Hold) {
 }
 
 // get returns the holds of the entry of that name.
-func (r *registry) get(name []byte) []*Hold {
-	p := &r[maphash.Bytes(seed, name)%parts]
+func (r *registry) get(name string) []*Hold {
+	p := &r[maphash.String(seed, name)%parts]
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var hs []*Hold
-	for h := p.m[string(name)]; h != nil; h = h.peer {
+	for h := p.m[name]; h != nil; h = h.peer {
 		hs = append(hs, h)
 	}
 	return hs
@@ -81,14 +86,24 @@ func (r *registry) all(keep func(*Hold) bool) []*Hold {
 	return hs
 }
 
-func (r *registry) empty() bool {
+// entries yields the entries of all holds, and since when these are held. It does
+// so under a mutex: yield must not wait.
+func (r *registry) entries(yield func(losswatch.Entry, time.Time) bool) {
 	for i := range r {
-		p := &r[i]
-		p.mu.Lock()
-		n := len(p.m)
-		p.mu.Unlock()
-		if n > 0 {
-			return false
+		if !r[i].entries(yield) {
+			return
+		}
+	}
+}
+
+func (p *part) entries(yield func(losswatch.Entry, time.Time) bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, h := range p.m {
+		for ; h != nil; h = h.peer {
+			if e := h.entry; !yield(losswatch.Entry{Key: e.Name, Rev: e.Rev, Lease: int64(e.Lease.ID())}, h.since) {
+				return false
+			}
 		}
 	}
 	return true

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/xctx"
 )
 
 // Release ends the hold and frees the lock. It works under a context that is
@@ -13,7 +17,8 @@ import (
 // If etcd does not answer in that time, Release returns the context's error,
 // ErrUnavailable, or etcd's, and goes on trying in the background until the lock
 // is free or its lease has ended. If the hold ended earlier for another reason,
-// Release returns that reason. Releasing again is safe and returns nil, unless
+// Release returns that reason; if that is ErrMaxHeld, it first waits, within the
+// same bounds, until the monitor has freed the lock. Releasing again is safe and returns nil, unless
 // the lock is still not known to be free. Release of a nil Hold does nothing.
 func (h *Hold) Release(ctx context.Context) error {
 	if h == nil {
@@ -27,31 +32,64 @@ func (h *Hold) Release(ctx context.Context) error {
 
 func (h *Hold) release(ctx context.Context) error {
 	wait := h.releasing(ctx)
-	defer wait.stop()
-	if h.end(ErrReleased) {
+	defer wait.Stop()
+	if done, _ := h.end(ErrReleased); done {
 		return h.each(func(m *Hold) error { return m.freeIfReleased(wait) })
 	}
+	rest := wait.For(calls.Patience)
+	defer rest.Stop()
 	return h.each(func(m *Hold) error {
-		if cause := m.ending(); !errors.Is(cause, ErrReleased) {
-			m.ended() // who ended it may have others to see to first
+		if cause := m.endCause(); !errors.Is(cause, ErrReleased) {
+			m.notifyEnd() // the goroutine that ended it may still be busy with other holds
+			if errors.Is(cause, ErrMaxHeld) {
+				select {
+				case <-m.freed(): // by the monitor
+				case <-rest.Done():
+				}
+			}
 			return cause
 		}
 		select {
 		case <-m.freed():
-			if cause := m.ending(); !errors.Is(cause, ErrReleased) {
+			if cause := m.endCause(); !errors.Is(cause, ErrReleased) {
 				return cause
 			}
 			return nil
-		case <-wait.Done():
-			return unconfirmed(wait.silence(nil))
+		case <-rest.Done():
+			return unconfirmed(timeoutCause(rest, nil))
 		}
 	})
 }
 
+// releasing returns a context for a release of h that begins now.
+func (h *Hold) releasing(ctx context.Context) *xctx.Grace {
+	g := h.entry.l.etcd.Detached(ctx)
+	if ctx.Err() == nil {
+		g.Outliver = (*released)(h)
+	}
+	return g
+}
+
+// A released is a Hold that a call releases. The context of that call may be the one
+// of the function that runs under the hold. The release itself ends that context, so
+// the call goes by the context that bounds the function instead.
+type released Hold
+
+func (r *released) Outlives(caller context.Context) context.Context {
+	if context.Cause(caller) != ErrReleased {
+		return caller
+	}
+	under, ok := caller.Value(underKey{}).(underHold)
+	if !ok || !slices.Contains((*Hold)(r).members(), under.hold) {
+		return caller
+	}
+	return under.bound
+}
+
 // freeIfReleased frees the lock unless the hold ended earlier for another
 // reason, which it returns.
-func (h *Hold) freeIfReleased(ctx *late) error {
-	if cause := h.ending(); cause != ErrReleased {
+func (h *Hold) freeIfReleased(ctx *xctx.Grace) error {
+	if cause := h.endCause(); cause != ErrReleased {
 		return cause
 	}
 	return h.free(ctx)
@@ -60,70 +98,95 @@ func (h *Hold) freeIfReleased(ctx *late) error {
 // free gives the lock away after the hold has ended: to the next goroutine here
 // if it may pass, or else to the next in etcd. When that is settled, the lane
 // opens.
-func (h *Hold) free(ctx *late) error {
-	c := h.claim
-	if !c.sole() {
-		h.ended()
-		h.settle()
+func (h *Hold) free(ctx *xctx.Grace) error {
+	return h.orSettle(func() error {
+		if h.Shared() {
+			h.notifyEnd() // before the last of those who share passes the lock on
+		}
+		if !h.entry.sole() {
+			h.markFreed()
+			return nil
+		}
+		return h.give(ctx)
+	})
+}
+
+// orSettle calls f, which gives the lock away. If a hook ends the goroutine before
+// f has done so, the background does.
+func (h *Hold) orSettle(f func() error) error {
+	exits := true
+	defer func() {
+		if exits {
+			h.entry.settle(errUnwanted, h.markFreed)
+		}
+	}()
+	err := f()
+	exits = false
+	return err
+}
+
+// give is free for a hold that is the last under its entry.
+func (h *Hold) give(ctx *xctx.Grace) error {
+	e := h.entry
+	if h.mayPass() && e.pass(h.notifyEnd) {
+		h.markFreed()
 		return nil
 	}
-	if h.mayPass() && c.pass(h.ended) {
-		h.settle()
+	if h.mayPass() && e.retain(ctx, h.notifyEnd) {
+		h.markFreed()
 		return nil
 	}
-	if h.mayPass() && c.retain(ctx, h.ended) {
-		h.settle()
-		return nil
-	}
-	passed, err := c.requeue(ctx, h.ended)
+	passed, err := e.requeue(ctx, h.notifyEnd)
 	if passed {
-		h.settle()
+		h.markFreed()
 		return nil
 	}
 	if err != nil {
-		return h.unfreed(ctx.silence(err))
+		return h.unfreed(timeoutCause(ctx, err))
 	}
 	return h.vacate(ctx)
 }
 
 // unfreed leaves it to the background to free the lock.
 func (h *Hold) unfreed(err error) error {
-	h.ended()
-	h.claim.settle(err, h.settle)
+	h.notifyEnd()
+	h.entry.settle(err, h.markFreed)
 	return unconfirmed(err)
 }
 
 // vacate removes the entry of a hold that has ended.
-func (h *Hold) vacate(ctx *late) error {
-	c := h.claim
-	deleted, err := c.remove(ctx)
+func (h *Hold) vacate(ctx *xctx.Grace) error {
+	e := h.entry
+	deleted, err := e.Leave(ctx)
 	switch {
-	case err != nil:
-		return h.unfreed(ctx.silence(err))
-	case !deleted && !c.l.closed.Load():
-		lost := &LostError{Reason: c.fate(ctx), Token: h.token}
+	case err != nil && e.Lease.Lost() == 0:
+		return h.unfreed(timeoutCause(ctx, err))
+	case !deleted && !e.l.closed.Load():
+		rest := ctx.For(calls.Patience)
+		lost := &LostError{Reason: e.fate(rest), Token: h.token}
+		rest.Stop()
 		h.mu.Lock()
 		if errors.Is(h.cause, ErrReleased) && !h.committed {
 			h.cause = lost
 		}
 		h.mu.Unlock()
-		h.ended()
-		if c.heir != nil { // perhaps it is there
-			c.settle(lost, h.settle)
+		h.notifyEnd()
+		if e.Successor != nil { // it may be in etcd
+			e.settle(lost, h.markFreed)
 			return lost
 		}
-		c.done()
-		h.settle()
+		e.done()
+		h.markFreed()
 		return lost
 	}
-	h.ended()
-	c.done()
-	h.settle()
+	h.notifyEnd()
+	e.done()
+	h.markFreed()
 	return nil
 }
 
-// settle notes that the release is settled.
-func (h *Hold) settle() {
+// markFreed notes that the release is settled: the lock is free, passed on, or lost.
+func (h *Hold) markFreed() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.settled = true
@@ -145,20 +208,14 @@ func (h *Hold) freed() <-chan struct{} {
 	return h.done
 }
 
-// mayPass reports whether the lock may pass on without a change in etcd, where
-// it looks as if the hold went on: not if that could be told by its fence, or
-// was not its owner's will.
+// mayPass reports whether the lock may pass on without etcd seeing a change of
+// holder: not if its Fence was called, or if its owner did not release it.
 func (h *Hold) mayPass() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return !h.fenced && h.cause == ErrReleased
 }
 
-// unsettled reports whether a release is not confirmed yet.
-func (h *Hold) unsettled() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return errors.Is(h.cause, ErrReleased) && !h.settled
+func unconfirmed(err error) error {
+	return fmt.Errorf("not confirmed; retrying in the background: %w", err)
 }
-
-func unconfirmed(err error) error { return fmt.Errorf("not confirmed, trying on: %w", err) }

@@ -9,52 +9,24 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 	"github.com/phpgao/elock/locker/lockertest"
 )
 
-// A resender is a KV of which, once armed, the next transaction is sent twice, as
-// by a layer that tries again when an answer is lost. etcd's own client does not.
-type resender struct {
-	clientv3.KV
-	armed *atomic.Bool
-}
-
-func (kv resender) Txn(ctx context.Context) clientv3.Txn {
-	return &resentTxn{Txn: kv.KV.Txn(ctx), kv: kv, ctx: ctx}
-}
-
-type resentTxn struct {
-	clientv3.Txn
-	kv           resender
-	ctx          context.Context
-	cmps         []clientv3.Cmp
-	thens, elses []clientv3.Op
-}
-
-func (t *resentTxn) If(cmps ...clientv3.Cmp) clientv3.Txn { t.cmps = cmps; return t }
-func (t *resentTxn) Then(ops ...clientv3.Op) clientv3.Txn { t.thens = ops; return t }
-func (t *resentTxn) Else(ops ...clientv3.Op) clientv3.Txn { t.elses = ops; return t }
-
-func (t *resentTxn) Commit() (*clientv3.TxnResponse, error) {
-	send := func() (*clientv3.TxnResponse, error) {
-		return t.kv.KV.Txn(t.ctx).If(t.cmps...).Then(t.thens...).Else(t.elses...).Commit()
-	}
-	if t.kv.armed.CompareAndSwap(true, false) {
-		_, _ = send() // whose answer is lost
-	}
-	return send()
-}
-
-// newResending returns a Locker whose next transaction is sent twice when armed,
-// and another.
+// newResending returns a Locker, and another. Once armed, the next transaction of the first is sent twice, as by a layer that
+// tries again when an answer is lost. etcd's own client does not.
 func newResending(t *testing.T, opts ...locker.Option) (l, other *locker.Locker, armed *atomic.Bool) {
 	t.Helper()
 	other, armed = lockertest.New(t), new(atomic.Bool)
-	client := *lockertest.Client(other)
-	client.KV = resender{client.KV, armed}
-	return newLocker(t, &client, opts...), other, armed
+	tap := &locktest.Tap{Around: func(ctx context.Context, _ locktest.Txn, send locktest.Send) (locktest.Answer, error) {
+		if armed.CompareAndSwap(true, false) {
+			_, _ = send(ctx) // whose answer is lost
+		}
+		return send(ctx)
+	}}
+	return newLocker(t, tap.On(lockertest.Client(other)), opts...), other, armed
 }
 
 func TestARequeueThatIsSentTwicePassesTheLockOn(t *testing.T) {
@@ -68,17 +40,17 @@ func TestARequeueThatIsSentTwicePassesTheLockOn(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, other, armed := newResending(t, locker.WithHandoff(0))
-				h := acquire(t, l, key)
-				got := async(t, func() *locker.Hold { return acquire(t, l, key) })
+				h := locktest.Acquire(t, l, key)
+				got := locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, l, key) })
 				synctest.Wait()
 				armed.Store(true)
-				wantErr(t, free(h), nil)
+				locktest.WantErr(t, free(h), nil)
 				next := got()
 				if next.Token() <= h.Token() {
 					t.Errorf("token %d after %d", next.Token(), h.Token())
 				}
-				release(t, next)
-				release(t, acquire(t, other, key))
+				locktest.Release(t, next)
+				locktest.Release(t, locktest.Acquire(t, other, key))
 			})
 		})
 	}
@@ -90,7 +62,7 @@ func TestACommitThatIsSentTwiceIsToldAsDone(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l, other, armed := newResending(t, locker.WithRetain(retain))
 			for _, value := range []string{"first", "second"} {
-				h := acquire(t, l, key, locker.Reading(path))
+				h := locktest.Acquire(t, l, key, locker.ReadKeys(path))
 				var read int64
 				if kv := h.Read()[0]; kv != nil {
 					read = kv.ModRevision
@@ -102,7 +74,7 @@ func TestACommitThatIsSentTwiceIsToldAsDone(t *testing.T) {
 					t.Errorf("%s, retained for %v: got %v, %v", value, retain, done, err)
 				}
 			}
-			release(t, acquire(t, other, key))
+			locktest.Release(t, locktest.Acquire(t, other, key))
 		})
 	}
 }
@@ -110,16 +82,18 @@ func TestACommitThatIsSentTwiceIsToldAsDone(t *testing.T) {
 func TestAnAcquireThatIsSentTwiceIsGranted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, other, armed := newResending(t)
-		for _, acquire := range []func() (*locker.Hold, error){
-			func() (*locker.Hold, error) { return l.Acquire(t.Context(), key) },
-			func() (*locker.Hold, error) { return l.TryAcquire(t.Context(), key) },
-			func() (*locker.Hold, error) { return l.AcquireAll(t.Context(), key, keyspace.MustParse("other")) },
+		for _, acquire := range []func() (anyHold, error){
+			func() (anyHold, error) { return l.Acquire(t.Context(), key) },
+			func() (anyHold, error) { return l.TryAcquire(t.Context(), key) },
+			func() (anyHold, error) {
+				return l.AcquireAll(t.Context(), []keyspace.Key{key, keyspace.MustParse("other")})
+			},
 		} {
 			armed.Store(true)
 			h, err := acquire()
-			wantErr(t, err, nil)
-			release(t, h)
+			locktest.WantErr(t, err, nil)
+			locktest.Release(t, h)
 		}
-		release(t, acquireAll(t, other, key, keyspace.MustParse("other")))
+		locktest.Release(t, acquireAll(t, other, key, keyspace.MustParse("other")))
 	})
 }

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -18,10 +19,10 @@ import (
 // untilRetained waits until the lock of key is with l, and etcd has heard so.
 func untilRetained(tb testing.TB, l *locker.Locker, n *counter) {
 	tb.Helper()
-	release(tb, acquire(tb, l, key))
-	until(tb, "the lock is retained", func() bool {
+	locktest.Release(tb, locktest.Acquire(tb, l, key))
+	locktest.Until(tb, "the lock is retained", func() bool {
 		before := n.calls.Load()
-		release(tb, acquire(tb, l, key))
+		locktest.Release(tb, locktest.Acquire(tb, l, key))
 		return n.calls.Load() == before
 	})
 }
@@ -40,14 +41,14 @@ func TestARetainedLockIsAcquiredAndReleasedWithoutACall(t *testing.T) {
 	before := n.calls.Load()
 	var last locker.Token
 	for range 1000 {
-		h := acquire(t, l, key)
+		h := locktest.Acquire(t, l, key)
 		if h.Token() <= last {
 			t.Fatalf("token %d after %d", h.Token(), last)
 		}
 		last = h.Token()
-		release(t, h)
+		locktest.Release(t, h)
 	}
-	if d := n.calls.Load() - before; d > 2 { // the feed of the sentry
+	if d := n.calls.Load() - before; d > 2 { // the watch of the loss watcher
 		t.Errorf("%d calls", d)
 	}
 }
@@ -61,12 +62,12 @@ func TestARetainedLockIsGivenUpWhenAnotherProcessWantsIt(t *testing.T) {
 	for range 5 {
 		untilRetained(t, a, n)
 		began := time.Now()
-		h := acquire(t, b, key)
+		h := locktest.Acquire(t, b, key)
 		if d := time.Since(began); d > 2*time.Second { // a notice and two commits, on a busy machine
 			t.Errorf("it waited %v", d)
 		}
-		wantErr(t, func() error { _, err := a.TryAcquire(t.Context(), key); return err }(), locker.ErrLocked)
-		release(t, h)
+		locktest.WantErr(t, func() error { _, err := a.TryAcquire(t.Context(), key); return err }(), locker.ErrLocked)
+		locktest.Release(t, h)
 	}
 }
 
@@ -78,18 +79,18 @@ func TestATryGetsALockThatIsOnlyRetained(t *testing.T) {
 	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
 	untilRetained(t, a, n)
 	h, err := b.TryAcquire(t.Context(), key)
-	must(t, err)
-	release(t, h)
+	locktest.Must(t, err)
+	locktest.Release(t, h)
 	untilRetained(t, a, n)
-	held := acquire(t, a, key)
+	held := locktest.Acquire(t, a, key)
 	_, err = b.TryAcquire(t.Context(), key)
-	wantErr(t, err, locker.ErrLocked)
-	must(t, held.Err())
-	release(t, held)
-	until(t, "a failing try has left the queue", func() bool {
+	locktest.WantErr(t, err, locker.ErrLocked)
+	locktest.Must(t, held.Err())
+	locktest.Release(t, held)
+	locktest.Until(t, "a failing try has left the queue", func() bool {
 		h, err := b.TryAcquire(t.Context(), key)
 		if err == nil {
-			release(t, h)
+			locktest.Release(t, h)
 		}
 		return err == nil
 	})
@@ -102,10 +103,10 @@ func TestARetainedLockIsGivenUpInTimeAndByShutdown(t *testing.T) {
 	nothing := func() bool { return len(keys(t, client, prefix)) == 0 }
 	a, n := newRetaining(t, s, prefix, 200*time.Millisecond)
 	untilRetained(t, a, n)
-	until(t, "it is given up", nothing)
+	locktest.Until(t, "it is given up", nothing)
 	b, n := newRetaining(t, s, prefix, time.Hour)
 	untilRetained(t, b, n)
-	must(t, b.Shutdown(t.Context()))
+	locktest.Must(t, b.Shutdown(t.Context()))
 	if !nothing() {
 		t.Errorf("left %v", keys(t, client, prefix))
 	}
@@ -119,12 +120,12 @@ func TestALockRetainedByAProcessThatDiedIsFreeAfterItsTTL(t *testing.T) {
 	dead := proxy.Client(t)
 	n := new(counter)
 	a, err := locker.New(faulty(dead, &faults{after: n.after}), locker.WithPrefix(prefix), locker.WithRetain(time.Hour), locker.WithTTL(2*time.Second))
-	must(t, err)
+	locktest.Must(t, err)
 	untilRetained(t, a, n)
 	proxy.Cut(t)
 	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
 	began := time.Now()
-	release(t, acquire(t, b, key))
+	locktest.Release(t, locktest.Acquire(t, b, key))
 	if d := time.Since(began); d > 10*time.Second {
 		t.Errorf("it took %v", d)
 	}
@@ -142,13 +143,13 @@ func TestAnEvictionOfARetainedLockIsNotMissed(t *testing.T) {
 	if err != nil || !gone {
 		t.Fatal(gone, err)
 	}
-	h := acquire(t, b, key)
+	h := locktest.Acquire(t, b, key)
 	_, err = a.TryAcquire(t.Context(), key)
 	if !errors.Is(err, locker.ErrLocked) {
 		// The notice may be on its way: the hold ends by itself then.
-		until(t, "it is free for its rival", func() bool { return h.Err() == nil })
+		locktest.Until(t, "it is free for its rival", func() bool { return h.Err() == nil })
 	}
-	release(t, h)
+	locktest.Release(t, h)
 }
 
 func TestARetainedLockIsNotUsedForAnotherTTL(t *testing.T) {
@@ -156,11 +157,11 @@ func TestARetainedLockIsNotUsedForAnotherTTL(t *testing.T) {
 	s := etcdtest.Start(t)
 	l, n := newRetaining(t, s, s.Prefix(t), time.Hour, locker.WithTTL(time.Minute))
 	untilRetained(t, l, n)
-	h := acquire(t, l, key, locker.TTL(time.Hour))
+	h := locktest.Acquire(t, l, key, locker.TTL(time.Hour))
 	if h.Remaining() < 30*time.Minute {
 		t.Errorf("%v remaining", h.Remaining())
 	}
-	release(t, h)
+	locktest.Release(t, h)
 }
 
 func TestProcessesWithDifferentOptionsExcludeEachOther(t *testing.T) {
@@ -187,7 +188,7 @@ func TestProcessesWithDifferentOptionsExcludeEachOther(t *testing.T) {
 						counts[k]++
 						return nil
 					})
-					must(t, err)
+					locktest.Must(t, err)
 				}
 			})
 		}
@@ -241,19 +242,19 @@ func TestAProcessThatQueuesWhileTheWatchIsReplacedGetsARetainedLock(t *testing.T
 	a := newLocker(t, client, locker.WithPrefix(prefix), locker.WithRetain(time.Hour))
 	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
 	untilRetained(t, a, &n)
-	held := acquire(t, a, key) // else it would be given up while nothing watches
+	held := locktest.Acquire(t, a, key) // else it would be given up while nothing watches
 	g := make(chan struct{})
 	gate.Store(&g)
 	watches.stop()
-	until(t, "the watch is being replaced", replaced.Load)
+	locktest.Until(t, "the watch is being replaced", replaced.Load)
 	rival := acquiring(t.Context(), b, key)
-	untilQueued(t, b, key, 2)
+	locktest.UntilQueued(t, b, key, 2)
 	gate.Store(nil)
 	close(g)
-	release(t, held)
-	o := receive(t, rival)
-	must(t, o.err)
-	release(t, o.h)
+	locktest.Release(t, held)
+	o := locktest.Receive(t, rival)
+	locktest.Must(t, o.err)
+	locktest.Release(t, o.h)
 }
 
 func TestATryRightAfterTheReleaseGetsALockThatIsRetained(t *testing.T) {
@@ -263,9 +264,9 @@ func TestATryRightAfterTheReleaseGetsALockThatIsRetained(t *testing.T) {
 	a, _ := newRetaining(t, s, prefix, time.Hour)
 	b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
 	for range 10 {
-		release(t, acquire(t, a, key))
+		locktest.Release(t, locktest.Acquire(t, a, key))
 		h, err := b.TryAcquire(t.Context(), key)
-		must(t, err)
-		release(t, h)
+		locktest.Must(t, err)
+		locktest.Release(t, h)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -23,29 +24,30 @@ func TestADeletedKeyEndsItsHoldAndNoOther(t *testing.T) {
 			space := keyspace.MustNew[int]("n")
 			var held []*locker.Hold
 			for i := range n {
-				held = append(held, acquire(t, a, space.Key(i)))
+				held = append(held, locktest.Acquire(t, a, space.Key(i)))
 			}
 			old := held[n-1]
 			if _, err := client.Delete(t.Context(), old.Key().Path(prefix), clientv3.WithPrefix()); err != nil {
 				t.Fatal(err)
 			}
-			receive(t, old.Context().Done()) // when it is found missing
-			wantLost(t, context.Cause(old.Context()), locker.KeyDeleted)
-			wantLost(t, old.Release(t.Context()), locker.KeyDeleted)
+			locktest.Receive(t, old.Context().Done()) // when it is found missing
+			locktest.WantLost(t, context.Cause(old.Context()), locker.ReasonKeyDeleted)
+			locktest.WantLost(t, old.Err(), locker.ReasonKeyDeleted)
+			locktest.WantLost(t, old.Release(t.Context()), locker.ReasonKeyDeleted)
 
 			watched := held[0]
 			if _, err := b.Evict(t.Context(), watched.Key()); err != nil {
 				t.Fatal(err)
 			}
-			receive(t, watched.Context().Done())
-			wantLost(t, context.Cause(watched.Context()), locker.Evicted)
-			release(t, acquire(t, a, watched.Key()))
+			locktest.Receive(t, watched.Context().Done())
+			locktest.WantLost(t, context.Cause(watched.Context()), locker.ReasonEvicted)
+			locktest.Release(t, locktest.Acquire(t, a, watched.Key()))
 
 			for _, h := range held[1 : n-1] {
 				if err := h.Err(); err != nil {
 					t.Fatal(err)
 				}
-				release(t, h)
+				locktest.Release(t, h)
 			}
 		})
 	}
@@ -54,22 +56,22 @@ func TestADeletedKeyEndsItsHoldAndNoOther(t *testing.T) {
 func TestAnEvictionBeforeTheKeyIsWatchedIsKnownByItsReason(t *testing.T) {
 	t.Parallel()
 	a, b, _, _ := newPair(t)
-	h := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
 	if ok, err := b.Evict(t.Context(), key); !ok || err != nil {
 		t.Fatalf("Evict: %v, %v", ok, err)
 	}
-	younger := acquire(t, b, key)
-	receive(t, h.Context().Done())
-	wantLost(t, context.Cause(h.Context()), locker.Evicted)
+	younger := locktest.Acquire(t, b, key)
+	locktest.Receive(t, h.Context().Done())
+	locktest.WantLost(t, context.Cause(h.Context()), locker.ReasonEvicted)
 
-	again := async(t, func() *locker.Hold { return acquire(t, a, key) })
-	untilQueued(t, b, key, 2)
-	release(t, younger)
+	again := locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, a, key) })
+	locktest.UntilQueued(t, b, key, 2)
+	locktest.Release(t, younger)
 	h = again()
 	if _, err := b.Evict(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}
-	wantLost(t, h.Release(t.Context()), locker.Evicted)
+	locktest.WantLost(t, h.Release(t.Context()), locker.ReasonEvicted)
 
 	ok, err := b.Evict(t.Context(), key)
 	if ok || err != nil {
@@ -89,19 +91,19 @@ func TestADeletionIsNoticedAlthoughWatchesBreak(t *testing.T) {
 		return nil
 	}}
 	l := newLocker(t, faulty(client, f), locker.WithPrefix(prefix))
-	h := acquire(t, l, key)
-	until(t, "the key is watched", func() bool { return watches.Load() == 4 })
+	h := locktest.Acquire(t, l, key)
+	locktest.Until(t, "the key is watched", func() bool { return watches.Load() == 4 })
 	if _, err := client.Delete(t.Context(), key.Path(prefix), clientv3.WithPrefix()); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, h.Context().Done())
-	wantLost(t, h.Err(), locker.KeyDeleted)
+	locktest.Receive(t, h.Context().Done())
+	locktest.WantLost(t, h.Err(), locker.ReasonKeyDeleted)
 }
 
 func TestAHoldWhoseKeyIsWrittenOverByHandIsLost(t *testing.T) {
 	t.Parallel()
 	a, b, client, prefix := newPair(t)
-	h := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
 	resp, err := client.Get(t.Context(), key.Path(prefix), clientv3.WithPrefix())
 	if err != nil {
 		t.Fatal(err)
@@ -110,18 +112,18 @@ func TestAHoldWhoseKeyIsWrittenOverByHandIsLost(t *testing.T) {
 	if _, err := client.Put(t.Context(), string(resp.Kvs[0].Key), "note"); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, h.Context().Done())
-	wantLost(t, h.Err(), locker.KeyDeleted)
-	release(t, acquire(t, b, key))
-	release(t, acquire(t, a, key))
+	locktest.Receive(t, h.Context().Done())
+	locktest.WantLost(t, h.Err(), locker.ReasonKeyDeleted)
+	locktest.Release(t, locktest.Acquire(t, b, key))
+	locktest.Release(t, locktest.Acquire(t, a, key))
 }
 
 func TestAWaiterWhoseKeyIsDeletedQueuesAgain(t *testing.T) {
 	t.Parallel()
 	a, b, client, prefix := newPair(t)
-	held := acquire(t, a, key)
-	got := async(t, func() *locker.Hold { return acquire(t, b, key) })
-	untilQueued(t, a, key, 2)
+	held := locktest.Acquire(t, a, key)
+	got := locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, b, key) })
+	locktest.UntilQueued(t, a, key, 2)
 	q, err := client.Get(t.Context(), key.Path(prefix), clientv3.WithLastCreate()...)
 	if err != nil {
 		t.Fatal(err)
@@ -129,9 +131,9 @@ func TestAWaiterWhoseKeyIsDeletedQueuesAgain(t *testing.T) {
 	if _, err := client.Delete(t.Context(), string(q.Kvs[0].Key)); err != nil {
 		t.Fatal(err)
 	}
-	untilQueued(t, a, key, 1)
-	release(t, held)
-	release(t, got())
+	locktest.UntilQueued(t, a, key, 1)
+	locktest.Release(t, held)
+	locktest.Release(t, got())
 }
 
 func TestHoldsAreCheckedOnAServerThatTakesFewOperations(t *testing.T) {
@@ -141,44 +143,44 @@ func TestHoldsAreCheckedOnAServerThatTakesFewOperations(t *testing.T) {
 	space := keyspace.MustNew[int]("few")
 	var holds []*locker.Hold
 	for i := range 40 {
-		holds = append(holds, acquire(t, l, space.Key(i)))
+		holds = append(holds, locktest.Acquire(t, l, space.Key(i)))
 	}
 	for _, h := range holds { // before they are watched
 		_, err := client.Delete(t.Context(), h.Key().Path(locker.DefaultPrefix), clientv3.WithPrefix())
-		must(t, err)
+		locktest.Must(t, err)
 	}
 	for _, h := range holds {
-		receive(t, h.Context().Done())
+		locktest.Receive(t, h.Context().Done())
 	}
 }
 
 func TestAFreeLockWhoseNameWasWrittenByHandIsAcquiredWithAYoungerToken(t *testing.T) {
 	t.Parallel()
 	a, _, client, prefix := newPair(t)
-	h := acquire(t, a, key)
-	release(t, h)
-	q := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
+	locktest.Release(t, h)
+	q := locktest.Acquire(t, a, key)
 	resp, err := client.Get(t.Context(), key.Path(prefix), clientv3.WithPrefix())
 	if err != nil {
 		t.Fatal(err)
 	}
-	release(t, q)
-	for _, take := range []func() (*locker.Hold, error){
-		func() (*locker.Hold, error) { return a.Acquire(t.Context(), key) },
-		func() (*locker.Hold, error) { return a.TryAcquire(t.Context(), key) },
-		func() (*locker.Hold, error) { return a.AcquireAll(t.Context(), key, neighbour) },
+	locktest.Release(t, q)
+	for _, take := range []func() (anyHold, error){
+		func() (anyHold, error) { return a.Acquire(t.Context(), key) },
+		func() (anyHold, error) { return a.TryAcquire(t.Context(), key) },
+		func() (anyHold, error) { return a.AcquireAll(t.Context(), []keyspace.Key{key, neighbour}) },
 	} {
 		if _, err := client.Put(t.Context(), string(resp.Kvs[0].Key), "note"); err != nil {
 			t.Fatal(err)
 		}
-		before := acquire(t, a, neighbour)
-		release(t, before)
+		before := locktest.Acquire(t, a, neighbour)
+		locktest.Release(t, before)
 		h, err := take()
-		wantErr(t, err, nil)
-		if got := h.Tokens()[key]; got <= before.Token() {
+		locktest.WantErr(t, err, nil)
+		if got := tokens(h)[key]; got <= before.Token() {
 			t.Errorf("token %d, want more than %d", got, before.Token())
 		}
-		release(t, h)
+		locktest.Release(t, h)
 	}
 }
 
@@ -187,22 +189,22 @@ func TestATryWhoseAnswerIsLostGetsNoOldTokenByANameThatWasWrittenByHand(t *testi
 	_, b, client, prefix := newPair(t)
 	var br breaker
 	a := newLocker(t, faulty(client, losing(true, errAnswer, br.next)), locker.WithPrefix(prefix))
-	h := acquire(t, a, key)
+	h := locktest.Acquire(t, a, key)
 	resp, err := client.Get(t.Context(), key.Path(prefix), clientv3.WithPrefix())
 	if err != nil {
 		t.Fatal(err)
 	}
-	release(t, h)
+	locktest.Release(t, h)
 	if _, err := client.Put(t.Context(), string(resp.Kvs[0].Key), "note"); err != nil {
 		t.Fatal(err)
 	}
-	before := acquire(t, b, neighbour)
-	release(t, before)
+	before := locktest.Acquire(t, b, neighbour)
+	locktest.Release(t, before)
 	br.armed.Store(true)
 	again, err := a.TryAcquire(t.Context(), key)
-	wantErr(t, err, nil)
+	locktest.WantErr(t, err, nil)
 	if again.Token() <= before.Token() {
 		t.Errorf("token %d, want more than %d", again.Token(), before.Token())
 	}
-	release(t, again)
+	locktest.Release(t, again)
 }

@@ -13,6 +13,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/locker"
 )
 
@@ -24,24 +25,24 @@ func tryShared(tb testing.TB, l *locker.Locker) (*locker.Hold, error) {
 func TestReadersHoldTogetherAndWritersAlone(t *testing.T) {
 	t.Parallel()
 	a, b, _, _ := newPair(t)
-	r1, r2, r3 := acquire(t, a, key, locker.Shared()), acquire(t, b, key, locker.Shared()), acquire(t, a, key, locker.Shared())
+	r1, r2, r3 := locktest.Acquire(t, a, key, locker.Shared()), locktest.Acquire(t, b, key, locker.Shared()), locktest.Acquire(t, a, key, locker.Shared())
 	for _, l := range []*locker.Locker{a, b} {
 		_, err := l.TryAcquire(t.Context(), key)
-		wantErr(t, err, locker.ErrLocked)
+		locktest.WantErr(t, err, locker.ErrLocked)
 		h, err := tryShared(t, l)
-		wantErr(t, err, nil)
-		release(t, h)
+		locktest.WantErr(t, err, nil)
+		locktest.Release(t, h)
 	}
 	q, err := a.Inspect(t.Context(), key)
 	if err != nil || len(q.Holders) != 2 || !q.Holders[0].Shared || !q.Holders[1].Shared || len(q.Waiters) != 0 {
 		t.Errorf("got %+v, %v", q, err)
 	}
-	release(t, r1)
+	locktest.Release(t, r1)
 	_, err = b.TryAcquire(t.Context(), key)
-	wantErr(t, err, locker.ErrLocked)
-	release(t, r2)
-	release(t, r3)
-	w := acquire(t, b, key)
+	locktest.WantErr(t, err, locker.ErrLocked)
+	locktest.Release(t, r2)
+	locktest.Release(t, r3)
+	w := locktest.Acquire(t, b, key)
 	for _, r := range []*locker.Hold{r1, r2, r3} {
 		if w.Token() <= r.Token() {
 			t.Errorf("a writer's token %d is not above a reader's %d", w.Token(), r.Token())
@@ -49,14 +50,14 @@ func TestReadersHoldTogetherAndWritersAlone(t *testing.T) {
 	}
 	for _, l := range []*locker.Locker{a, b} {
 		_, err = tryShared(t, l)
-		wantErr(t, err, locker.ErrLocked)
+		locktest.WantErr(t, err, locker.ErrLocked)
 	}
-	release(t, w)
-	r := acquire(t, a, key, locker.Shared())
+	locktest.Release(t, w)
+	r := locktest.Acquire(t, a, key, locker.Shared())
 	if r.Token() <= w.Token() {
 		t.Errorf("a reader's token %d is not above an earlier writer's %d", r.Token(), w.Token())
 	}
-	release(t, r)
+	locktest.Release(t, r)
 }
 
 // A reader in the same process, in another, and by a try: none passes a writer
@@ -66,41 +67,40 @@ func TestAReaderWaitsBehindAWriterThatWaits(t *testing.T) {
 	for _, where := range []string{"another process", "the same process"} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
-			a, b, _, prefix := newPair(t)
-			_ = prefix
-			r := acquire(t, a, key, locker.Shared())
-			writer := b
-			if where == "the same process" {
-				writer = a
+			a, b, _, _ := newPair(t)
+			r := locktest.Acquire(t, a, key, locker.Shared())
+			writer, others := b, []*locker.Locker{a, b}
+			if where == "the same process" { // a reader of another process does not see a writer that waits in this one's line
+				writer, others = a, []*locker.Locker{a, a}
 			}
 			var order []string // guarded by the lock
 			var mu sync.Mutex
 			note := func(s string) { mu.Lock(); order = append(order, s); mu.Unlock() }
-			w := async(t, func() *locker.Hold { h, _ := writer.Acquire(context.Background(), key); note("writer"); return h })
+			w := locktest.Async(t, func() *locker.Hold { h, _ := writer.Acquire(context.Background(), key); note("writer"); return h })
 			if writer == b {
-				untilQueued(t, a, key, 2)
+				locktest.UntilQueued(t, a, key, 2)
 			} else {
-				until(t, "the writer waits", func() bool { return locker.Waiting(a, key) == 1 })
+				locktest.Until(t, "the writer waits", func() bool { return locker.Waiting(a, key) == 1 })
 			}
-			until(t, "joining is over", func() bool { // a reader may yet come for some milliseconds
+			locktest.Until(t, "joining is over", func() bool { // a reader may yet come for some milliseconds
 				h, err := tryShared(t, a)
 				if err == nil {
-					release(t, h)
+					locktest.Release(t, h)
 				}
 				return errors.Is(err, locker.ErrLocked)
 			})
 			var readers []func() *locker.Hold
-			for _, l := range []*locker.Locker{a, b} {
-				readers = append(readers, async(t, func() *locker.Hold {
+			for _, l := range others {
+				readers = append(readers, locktest.Async(t, func() *locker.Hold {
 					h, _ := l.Acquire(context.Background(), key, locker.Shared())
 					note("reader")
 					return h
 				}))
 			}
-			release(t, r)
-			release(t, w())
+			locktest.Release(t, r)
+			locktest.Release(t, w())
 			for _, r := range readers {
-				release(t, r())
+				locktest.Release(t, r())
 			}
 			if order[0] != "writer" {
 				t.Errorf("they held in the order %v", order)
@@ -112,21 +112,21 @@ func TestAReaderWaitsBehindAWriterThatWaits(t *testing.T) {
 func TestReadersWaitForAWriterAndThenHoldTogether(t *testing.T) {
 	t.Parallel()
 	a, b, _, _ := newPair(t)
-	w := acquire(t, a, key)
+	w := locktest.Acquire(t, a, key)
 	var all []func() *locker.Hold
 	for i := range 8 {
 		l := []*locker.Locker{a, b}[i%2]
-		all = append(all, async(t, func() *locker.Hold { h, _ := l.Acquire(context.Background(), key, locker.Shared()); return h }))
+		all = append(all, locktest.Async(t, func() *locker.Hold { h, _ := l.Acquire(context.Background(), key, locker.Shared()); return h }))
 	}
-	untilQueued(t, a, key, 2)
-	release(t, w)
+	locktest.UntilQueued(t, a, key, 2)
+	locktest.Release(t, w)
 	var holds []*locker.Hold
 	for _, h := range all { // all hold before the first is released
 		holds = append(holds, h())
 	}
 	var tokens []locker.Token
 	for _, h := range holds {
-		wantErr(t, h.Err(), nil)
+		locktest.WantErr(t, h.Err(), nil)
 		tokens = append(tokens, h.Token())
 	}
 	slices.Sort(tokens)
@@ -134,9 +134,9 @@ func TestReadersWaitForAWriterAndThenHoldTogether(t *testing.T) {
 		t.Errorf("tokens %v", tokens)
 	}
 	for _, h := range holds {
-		release(t, h)
+		locktest.Release(t, h)
 	}
-	release(t, acquire(t, b, key))
+	locktest.Release(t, locktest.Acquire(t, b, key))
 }
 
 func TestReadersOfOneProcessCostNoMoreWritesThanOne(t *testing.T) {
@@ -150,24 +150,24 @@ func TestReadersOfOneProcessCostNoMoreWritesThanOne(t *testing.T) {
 	}}
 	_, b, client, prefix := newPair(t)
 	a := newLocker(t, faulty(client, count), locker.WithPrefix(prefix), locker.WithoutBatching())
-	first := acquire(t, a, key, locker.Shared())
+	first := locktest.Acquire(t, a, key, locker.Shared())
 	var all []func() *locker.Hold
 	for range 64 {
-		all = append(all, async(t, func() *locker.Hold { h, _ := a.Acquire(context.Background(), key, locker.Shared()); return h }))
+		all = append(all, locktest.Async(t, func() *locker.Hold { h, _ := a.Acquire(context.Background(), key, locker.Shared()); return h }))
 	}
 	var holds []*locker.Hold
 	for _, h := range all {
 		holds = append(holds, h())
 	}
-	release(t, first)
+	locktest.Release(t, first)
 	for _, h := range holds {
-		wantErr(t, h.Err(), nil)
-		release(t, h)
+		locktest.WantErr(t, h.Err(), nil)
+		locktest.Release(t, h)
 	}
 	if n := wrote.Load(); n != 2 {
 		t.Errorf("%d writes, want 2", n)
 	}
-	release(t, acquire(t, b, key))
+	locktest.Release(t, locktest.Acquire(t, b, key))
 }
 
 // Readers that overlap without a pause do not keep a writer out, in either
@@ -180,7 +180,7 @@ func TestAWriterIsNotStarved(t *testing.T) {
 		var all []func() error
 		for i := range 6 {
 			l := []*locker.Locker{a, b}[i%2]
-			all = append(all, async(t, func() error {
+			all = append(all, locktest.Async(t, func() error {
 				for ctx.Err() == nil {
 					h, err := l.Acquire(ctx, key, locker.Shared())
 					if err != nil {
@@ -200,12 +200,12 @@ func TestAWriterIsNotStarved(t *testing.T) {
 		}
 		for range 5 {
 			for _, l := range []*locker.Locker{a, b} {
-				release(t, acquire(t, l, key))
+				locktest.Release(t, locktest.Acquire(t, l, key))
 			}
 		}
 		cancel()
 		for _, done := range all {
-			wantErr(t, done(), nil)
+			locktest.WantErr(t, done(), nil)
 		}
 	}
 }
@@ -222,7 +222,7 @@ func TestALossReachesAllWhoShareAndNobodyElse(t *testing.T) {
 	} {
 		var holds []*locker.Hold
 		for range 3 {
-			holds = append(holds, acquire(t, a, key, locker.Shared()))
+			holds = append(holds, locktest.Acquire(t, a, key, locker.Shared()))
 		}
 		if err := lose(); err != nil {
 			t.Fatal(err)
@@ -230,56 +230,56 @@ func TestALossReachesAllWhoShareAndNobodyElse(t *testing.T) {
 		for _, h := range holds {
 			select {
 			case <-h.Context().Done():
-			case <-time.After(wait):
+			case <-time.After(locktest.Wait):
 				t.Fatalf("%s: one is not told", name)
 			}
-			wantErr(t, context.Cause(h.Context()), locker.ErrLost)
-			wantErr(t, h.Release(t.Context()), locker.ErrLost)
+			locktest.WantErr(t, context.Cause(h.Context()), locker.ErrLost)
+			locktest.WantErr(t, h.Release(t.Context()), locker.ErrLost)
 		}
-		release(t, acquire(t, a, key))
-		release(t, acquire(t, b, key, locker.Shared()))
+		locktest.Release(t, locktest.Acquire(t, a, key))
+		locktest.Release(t, locktest.Acquire(t, b, key, locker.Shared()))
 	}
 }
 
 func TestAReaderThatGivesUpLeavesTheOthersTheirLock(t *testing.T) {
 	t.Parallel()
 	a, b, _, prefix := newPair(t)
-	r := acquire(t, a, key, locker.Shared())
+	r := locktest.Acquire(t, a, key, locker.Shared())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := a.Acquire(ctx, key, locker.Shared())
-	wantErr(t, err, context.Canceled)
+	locktest.WantErr(t, err, context.Canceled)
 	// One that is granted, and fails at what it reads, has joined and leaves.
 	for range 20 {
 		ctx, cancel := context.WithCancel(t.Context())
-		done := async(t, func() error {
-			h, err := a.Acquire(ctx, key, locker.Shared(), locker.Reading(key.ValuePath(prefix)))
+		done := locktest.Async(t, func() error {
+			h, err := a.Acquire(ctx, key, locker.Shared(), locker.ReadKeys(key.ValuePath(prefix)))
 			if err == nil {
 				return h.Release(context.Background())
 			}
 			return nil
 		})
 		cancel()
-		wantErr(t, done(), nil)
+		locktest.WantErr(t, done(), nil)
 	}
-	wantErr(t, r.Err(), nil)
+	locktest.WantErr(t, r.Err(), nil)
 	_, err = b.TryAcquire(t.Context(), key)
-	wantErr(t, err, locker.ErrLocked)
-	release(t, r)
-	release(t, acquire(t, b, key))
+	locktest.WantErr(t, err, locker.ErrLocked)
+	locktest.Release(t, r)
+	locktest.Release(t, locktest.Acquire(t, b, key))
 }
 
 func TestASharedHoldCannotCommit(t *testing.T) {
 	t.Parallel()
 	a, _, client, prefix := newPair(t)
-	r := acquire(t, a, key, locker.Shared())
+	r := locktest.Acquire(t, a, key, locker.Shared())
 	ok, err := r.Commit(t.Context(), nil, put(prefix, key, "x"))
 	if ok {
 		t.Error("it did")
 	}
-	wantErr(t, err, locker.ErrInvalidOption)
-	wantErr(t, r.Err(), nil)
-	release(t, r)
+	locktest.WantErr(t, err, locker.ErrInvalidOption)
+	locktest.WantErr(t, r.Err(), nil)
+	locktest.Release(t, r)
 	if got := valueOf(t, client, prefix, key); got != "" {
 		t.Errorf("the value is %q", got)
 	}
@@ -298,7 +298,7 @@ func TestReadersAndWritersUnderStress(t *testing.T) {
 			c := newLocker(t, client, locker.WithPrefix(prefix)) // mixed
 			var readers, writers atomic.Int64
 			one := func(l *locker.Locker, r *rand.Rand) error {
-				ctx, cancel := context.WithTimeout(context.Background(), wait)
+				ctx, cancel := context.WithTimeout(context.Background(), locktest.Wait)
 				if r.IntN(5) == 0 {
 					ctx, cancel = context.WithTimeout(context.Background(), time.Duration(r.IntN(20))*time.Millisecond)
 				}
@@ -337,7 +337,7 @@ func TestReadersAndWritersUnderStress(t *testing.T) {
 			for i := range 12 {
 				l := []*locker.Locker{a, b, c}[i%3]
 				r := rand.New(rand.NewPCG(7, uint64(i)))
-				all = append(all, async(t, func() error {
+				all = append(all, locktest.Async(t, func() error {
 					for range 60 {
 						if err := one(l, r); err != nil {
 							return err
@@ -347,9 +347,9 @@ func TestReadersAndWritersUnderStress(t *testing.T) {
 				}))
 			}
 			for _, done := range all {
-				wantErr(t, done(), nil)
+				locktest.WantErr(t, done(), nil)
 			}
-			release(t, acquire(t, b, key))
+			locktest.Release(t, locktest.Acquire(t, b, key))
 		})
 	}
 }

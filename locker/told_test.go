@@ -14,6 +14,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/internal/locktest"
+	"github.com/phpgao/elock/internal/simtest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 	"github.com/phpgao/elock/locker/lockertest"
@@ -40,7 +42,7 @@ func TestACommitIsNotTakenForDoneAsAStrangerWroteTheSame(t *testing.T) {
 	} {
 		for _, retain := range []time.Duration{0, time.Minute} {
 			t.Run(name, func(t *testing.T) {
-				bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+				simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 					c, operator := sim.NewClient("a"), sim.NewClient("operator")
 					l := newLocker(t, c.Client, locker.WithRetain(retain))
 					write := func(value string) {
@@ -49,7 +51,7 @@ func TestACommitIsNotTakenForDoneAsAStrangerWroteTheSame(t *testing.T) {
 						}
 					}
 					write("5")
-					h := acquire(t, l, key, locker.Reading(path))
+					h := locktest.Acquire(t, l, key, locker.ReadKeys(path))
 					unchanged := clientv3.Compare(clientv3.ModRevision(path), "=", h.Read()[0].ModRevision)
 					write("6")
 					c.SetPlan(plan())
@@ -63,7 +65,7 @@ func TestACommitIsNotTakenForDoneAsAStrangerWroteTheSame(t *testing.T) {
 }
 
 func TestACommitThatKeepsAValueIsNotReportedAsNotDone(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c, operator := sim.NewClient("a"), sim.NewClient("operator")
 		if _, err := operator.Put(t.Context(), "/x", "value"); err != nil {
 			t.Fatal(err)
@@ -72,7 +74,7 @@ func TestACommitThatKeepsAValueIsNotReportedAsNotDone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := acquire(t, newLocker(t, c.Client), key)
+		h := locktest.Acquire(t, newLocker(t, c.Client), key)
 		c.SetPlan(losingOne(etcdsim.Answer))
 		done, err := h.Commit(t.Context(), nil, clientv3.OpPut("/x", "", clientv3.WithIgnoreValue(), clientv3.WithLease(lease.ID)))
 		if !done && !errors.Is(err, locker.ErrOutcomeUnknown) {
@@ -82,17 +84,17 @@ func TestACommitThatKeepsAValueIsNotReportedAsNotDone(t *testing.T) {
 }
 
 func TestACommitOfALostLockComesBackThoughWatchesFail(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		var opened atomic.Int64
 		client := sim.NewClient("a").Client
 		client.Watcher = deaf{client.Watcher, &opened}
-		h := acquire(t, newLocker(t, client), key)
+		h := locktest.Acquire(t, newLocker(t, client), key)
 		if _, err := sim.NewClient("operator").Delete(t.Context(), key.Path(locker.DefaultPrefix), clientv3.WithPrefix()); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
 		_, err := h.Commit(context.Background(), nil, clientv3.OpPut("/x", "1"))
-		wantErr(t, err, locker.ErrLost)
+		locktest.WantErr(t, err, locker.ErrLost)
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("it took %v", took)
 		}
@@ -102,30 +104,30 @@ func TestACommitOfALostLockComesBackThoughWatchesFail(t *testing.T) {
 func TestACommitThatTellsNothingAndIsSentTwiceLeavesNobodyInTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, other, armed := newResending(t, locker.WithHandoff(0))
-		h := acquire(t, l, key)
-		got := async(t, func() *locker.Hold { return acquire(t, l, key) })
+		h := locktest.Acquire(t, l, key)
+		got := locktest.Async(t, func() *locker.Hold { return locktest.Acquire(t, l, key) })
 		synctest.Wait()
 		armed.Store(true)
 		_, _ = h.Commit(context.Background(), nil, clientv3.OpGet("/x"))
-		release(t, got())
-		release(t, acquire(t, other, key))
+		locktest.Release(t, got())
+		locktest.Release(t, locktest.Acquire(t, other, key))
 	})
 }
 
 func TestACommitOfSeveralLocksTellsWhichWayOneWasLost(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		a, b := newLocker(t, sim.NewClient("a").Client), newLocker(t, sim.NewClient("b").Client)
 		h := acquireAll(t, a, key, neighbour)
 		for _, k := range []keyspace.Key{neighbour, key} {
 			if _, err := b.Evict(t.Context(), k); err != nil {
 				t.Fatal(err)
 			}
-			release(t, acquire(t, b, k))
+			locktest.Release(t, locktest.Acquire(t, b, k))
 			_, err := h.Commit(t.Context(), nil, clientv3.OpPut("/x", "1"))
-			wantLost(t, err, locker.Evicted)
+			locktest.WantLost(t, err, locker.ReasonEvicted)
 			h = acquireAll(t, a, key, neighbour)
 		}
-		release(t, h)
+		locktest.Release(t, h)
 	})
 }
 
@@ -152,27 +154,27 @@ func (t refusedTxn) Commit() (*clientv3.TxnResponse, error) {
 }
 
 func TestAnEntryOverWhatWasWrittenByHandDoesNotStayWhenItsRemovalIsRefused(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		client, n := sim.NewClient("a").Client, new(atomic.Int64)
 		client.KV = refuser{client.KV, n}
 		a, b := newLocker(t, client), newLocker(t, sim.NewClient("b").Client)
 		operator := sim.NewClient("operator")
-		h := acquire(t, a, key)
+		h := locktest.Acquire(t, a, key)
 		resp, err := operator.Get(t.Context(), key.Path(locker.DefaultPrefix), clientv3.WithPrefix())
 		if err != nil {
 			t.Fatal(err)
 		}
-		release(t, h)
-		kept := acquire(t, a, neighbour) // so is the lease
+		locktest.Release(t, h)
+		kept := locktest.Acquire(t, a, neighbour) // so is the lease
 		if _, err := operator.Put(t.Context(), string(resp.Kvs[0].Key), "by hand"); err != nil {
 			t.Fatal(err)
 		}
 		n.Store(2)
 		if h, err := a.TryAcquire(t.Context(), key); err == nil {
-			release(t, h)
+			locktest.Release(t, h)
 		}
-		release(t, acquire(t, b, key))
-		release(t, kept)
+		locktest.Release(t, locktest.Acquire(t, b, key))
+		locktest.Release(t, kept)
 	})
 }
 
@@ -185,19 +187,25 @@ func TestAReleaseUnderAnothersContextIsBoundedByIt(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+			simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 				c := sim.NewClient("a")
 				l := newLocker(t, c.Client)
-				outer := acquire(t, l, neighbour, locker.TTL(time.Hour))
-				h := acquire(t, l, key, locker.TTL(time.Hour))
+				outer := locktest.Acquire(t, l, neighbour, locker.TTL(time.Hour))
+				h := locktest.Acquire(t, l, key, locker.TTL(time.Hour))
 				c.Partition()
 				var ended time.Time
-				time.AfterFunc(100*time.Millisecond, func() { ended = time.Now(); _ = outer.Release(context.Background()) })
+				released := make(chan struct{})
+				time.AfterFunc(100*time.Millisecond, func() {
+					defer close(released)
+					ended = time.Now()
+					_ = outer.Release(context.Background())
+				})
 				err := end(outer.Context(), h)
 				if late := time.Since(ended); err == nil || late > 501*time.Millisecond {
 					t.Errorf("got %v, %v after the end", err, late)
 				}
 				c.Heal()
+				<-released
 			})
 		})
 	}
@@ -236,13 +244,13 @@ func TestHooksHearOfEveryLockOfAnAcquireOfSeveral(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+			simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 				c, h := sim.NewClient("a"), new(ledger)
 				l := newLocker(t, c.Client, locker.WithHook(h), locker.WithSuccessCallback(func(string) { panic("test") }))
 				if name == "no lease" {
 					c.Partition()
 				}
-				_ = panicOf(func() { _, _ = l.AcquireAll(t.Context(), key, neighbour) })
+				_ = locktest.PanicOf(func() { _, _ = l.AcquireAll(t.Context(), []keyspace.Key{key, neighbour}) })
 				synctest.Wait()
 				if !want(h) {
 					t.Errorf("asked %d, answered %d, granted %d, held %d, ended %d", h.asked.Load(), h.answered.Load(), h.granted.Load(), h.held.Load(), h.ended.Load())
@@ -272,21 +280,23 @@ func TestTheEndOfALostHoldIsToldBeforeItsRunReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &dawdler{free: make(chan struct{})}
 		l := lockertest.New(t, locker.WithHook(h))
-		var runs sync.WaitGroup
+		over := make(chan struct{})
 		for _, k := range []keyspace.Key{key, neighbour} {
-			runs.Go(func() {
-				wantErr(t, l.RunInLock(t.Context(), k, func(ctx context.Context, _ *locker.Hold) error {
+			go func() {
+				locktest.WantErr(t, l.RunInLock(t.Context(), k, func(ctx context.Context, _ *locker.Hold) error {
 					<-ctx.Done()
 					return nil
 				}), locker.ErrLost)
 				if _, told := h.ended.Load(k); !told {
 					t.Errorf("%v: not told yet", k)
 				}
-			})
+				over <- struct{}{}
+			}()
 		}
 		synctest.Wait()
 		lockertest.Expire(l)
-		runs.Wait()
+		<-over // that of the other lock, while a hook dawdles
 		close(h.free)
+		<-over
 	})
 }

@@ -3,11 +3,13 @@ package locker_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -26,17 +28,14 @@ func TestWithoutEtcdEveryCallReturnsWithinItsContextPlusASecond(t *testing.T) {
 			}
 			other := newLocker(t, member.Client(t))
 
-			held := acquire(t, l, keyspace.MustParse("held"))
-			if err := l.Lock(t.Context(), "locked", 3600); err != nil {
-				t.Fatal(err)
-			}
+			held := locktest.Acquire(t, l, keyspace.MustParse("held"))
 			waitedFor := keyspace.MustParse("waited for")
-			acquire(t, other, waitedFor)
-			ended := async(t, func() error {
+			locktest.Acquire(t, other, waitedFor)
+			ended := locktest.Async(t, func() error {
 				_, err := l.Acquire(brief(t), waitedFor)
 				return err
 			})
-			untilQueued(t, other, waitedFor, 2)
+			locktest.UntilQueued(t, other, waitedFor, 2)
 
 			switch way {
 			case "cut":
@@ -52,11 +51,10 @@ func TestWithoutEtcdEveryCallReturnsWithinItsContextPlusASecond(t *testing.T) {
 				"Acquire, new lease":   func(ctx context.Context) error { _, err := l.Acquire(ctx, k, locker.TTL(time.Minute)); return err },
 				"TryAcquire":           func(ctx context.Context) error { _, err := l.TryAcquire(ctx, keyspace.MustParse("try")); return err },
 				"RunInLock":            func(ctx context.Context) error { return l.RunInLock(ctx, k, nothing) },
-				"Lock":                 func(ctx context.Context) error { return l.Lock(ctx, "lock", 3600) },
-				"RunFuncInLock":        func(ctx context.Context) error { _, err := l.RunFuncInLock(ctx, "func", 9, func() {}); return err },
 				"Release":              held.Release,
-				"Unlock":               func(ctx context.Context) error { return l.Unlock(ctx, "locked") },
 				"Inspect":              func(ctx context.Context) error { _, err := l.Inspect(ctx, k); return err },
+				"List":                 func(ctx context.Context) error { return listError(l.List(ctx, "")) },
+				"Blocking":             func(ctx context.Context) error { return locktest.Second(l.Blocking(ctx, k)) },
 				"Evict":                func(ctx context.Context) error { _, err := l.Evict(ctx, k); return err },
 				"Acquire that waited":  func(context.Context) error { return ended() },
 				"Acquire, ctx is done": func(context.Context) error { _, err := l.Acquire(canceled(), k); return err },
@@ -88,7 +86,7 @@ func TestWithoutEtcdEveryCallReturnsWithinItsContextPlusASecond(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 			defer cancel()
 			began := time.Now()
-			wantErr(t, l.Shutdown(ctx), context.DeadlineExceeded)
+			locktest.WantErr(t, l.Shutdown(ctx), context.DeadlineExceeded)
 			if took := time.Since(began); took > time.Second {
 				t.Errorf("Shutdown took %v", took)
 			}
@@ -104,8 +102,25 @@ func TestWithoutEtcdEveryCallReturnsWithinItsContextPlusASecond(t *testing.T) {
 				member.Resume(t)
 			}
 			proxy.Heal(t)
-			until(t, "Close revokes what it left", func() bool { return l.Close() == nil })
+			locktest.Until(t, "Close revokes what it left", func() bool { return l.Close() == nil })
 		})
+	}
+}
+
+// The error names the endpoints that gave no lease.
+func TestAnAcquireThatGetsNoLeaseNamesTheEndpoints(t *testing.T) {
+	t.Parallel()
+	proxy := etcdtest.Proxy(t, etcdtest.Start(t).Endpoints()[0])
+	l, err := locker.New(proxy.Client(t)) // which logs in, with auth
+	locktest.Must(t, err)
+	proxy.Cut(t)
+	defer l.Close()
+	for name, ctx := range map[string]context.Context{"its context ends": brief(t), "the patience ends": t.Context()} {
+		_, err := l.Acquire(ctx, keyspace.MustParse(name))
+		locktest.WantErr(t, err, locker.ErrUnavailable)
+		if !strings.Contains(err.Error(), proxy.Endpoint()) {
+			t.Errorf("%s: got %v, want %q in it", name, err, proxy.Endpoint())
+		}
 	}
 }
 
@@ -141,28 +156,89 @@ func TestACallThatHangsBlocksNoOtherKey(t *testing.T) {
 			l := newLocker(t, faulty(s.Client(t), f), locker.WithPrefix(prefix))
 			other := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
 			if kind == "watch" {
-				acquire(t, other, key)
+				locktest.Acquire(t, other, key)
 			}
 			ctx, cancel := context.WithCancel(context.Background())
-			stopped := async(t, func() error {
+			stopped := locktest.Async(t, func() error {
 				h, err := l.Acquire(ctx, key)
 				if err == nil {
 					err = h.Release(ctx)
 				}
 				return err
 			})
-			receive(t, stuck)
+			locktest.Receive(t, stuck)
 			for _, name := range []string{"a", "b", "c"} {
-				release(t, acquire(t, l, keyspace.MustParse(name)))
-				if err := l.Lock(t.Context(), name, 15); err != nil {
-					t.Error(err)
-				}
-				if err := l.Unlock(t.Context(), name); err != nil {
-					t.Error(err)
-				}
+				locktest.Release(t, locktest.Acquire(t, l, keyspace.MustParse(name)))
 			}
 			cancel()
 			stopped()
 		})
+	}
+}
+
+// In each state of an acquire etcd goes out of reach. The call
+// then ends soon after its context.
+func TestAnAcquireEndsWithItsContextWhenEtcdIsOutOfReach(t *testing.T) {
+	t.Parallel()
+	tryIt := func(ctx context.Context, l *locker.Locker) error {
+		_, err := l.TryAcquire(ctx, key)
+		return err
+	}
+	acquireIt := func(ctx context.Context, l *locker.Locker) error {
+		_, err := l.Acquire(ctx, key)
+		return err
+	}
+	for name, c := range map[string]struct {
+		leased, queued bool
+		acquire        func(context.Context, *locker.Locker) error
+	}{
+		"try, first of all":     {acquire: tryIt},
+		"acquire, first of all": {acquire: acquireIt},
+		"try with a lease":      {acquire: tryIt, leased: true},
+		"acquire with a lease":  {acquire: acquireIt, leased: true},
+		"acquire in the queue":  {acquire: acquireIt, leased: true, queued: true},
+	} {
+		for fault, breakNet := range map[string]func(*etcdtest.Proxied, testing.TB){
+			"refused": (*etcdtest.Proxied).Cut, "silent": (*etcdtest.Proxied).BlackHole,
+		} {
+			t.Run(name+"/"+fault, func(t *testing.T) {
+				t.Parallel()
+				s := etcdtest.Start(t)
+				prefix := s.Prefix(t)
+				opts := []locker.Option{locker.WithPrefix(prefix), locker.WithTTL(time.Minute)}
+				net := etcdtest.Proxy(t, s.Endpoints()[0])
+				client := net.Client(t)
+				a, b := newLocker(t, client, opts...), newLocker(t, s.Client(t), opts...)
+				defer func() { // so that Close reaches etcd
+					net.Heal(t)
+					_, err := client.Get(context.Background(), "/"+prefix+"/")
+					locktest.Must(t, err)
+				}()
+
+				if c.leased {
+					locktest.Acquire(t, a, keyspace.MustParse("other"))
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				result := make(chan error, 1)
+				if c.queued {
+					locktest.Acquire(t, b, key)
+					go func() { result <- c.acquire(ctx, a) }()
+					locktest.UntilQueued(t, b, key, 2)
+					breakNet(net, t)
+				} else {
+					breakNet(net, t)
+					go func() { result <- c.acquire(ctx, a) }()
+				}
+				stop := time.AfterFunc(300*time.Millisecond, cancel)
+				defer stop.Stop()
+				<-ctx.Done()
+				select {
+				case err := <-result:
+					locktest.WantErr(t, err, context.Canceled)
+				case <-time.After(3 * time.Second): // it promises half a second
+					t.Error("acquire goes on without its context")
+				}
+			})
+		}
 	}
 }

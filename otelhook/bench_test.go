@@ -14,6 +14,7 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/locker"
 	"github.com/phpgao/elock/otelhook"
 )
@@ -58,7 +59,7 @@ func contenders(b *testing.B) []*contender {
 			}
 			opts = append(opts, locker.WithHook(hook))
 		}
-		c.locker = newLocker(b, client, opts...)
+		c.locker = locktest.New(b, client, opts...)
 		c.pair(b) // grants the lease
 	}
 	return all

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -54,7 +55,7 @@ func TestAnAcquireThatFailsSaysWhyAndOnlySomeReasonsAreErrors(t *testing.T) {
 		{"canceled", canceled, func(p *process, ctx context.Context) error { _, err := p.Acquire(ctx, key); return err }, "canceled Unset "},
 		{"deadline", deadline, func(p *process, ctx context.Context) error { _, err := p.Acquire(ctx, key); return err }, "deadline Error deadline"},
 		{"closed", context.WithCancel, func(p *process, ctx context.Context) error {
-			blocked := async(t, func() error { _, err := p.Acquire(ctx, key); return err })
+			blocked := locktest.Async(t, func() error { _, err := p.Acquire(ctx, key); return err })
 			p.untilEvent(t, "elock.queued", 1)
 			if err := p.Close(); err != nil {
 				return nil
@@ -74,7 +75,7 @@ func TestAnAcquireThatFailsSaysWhyAndOnlySomeReasonsAreErrors(t *testing.T) {
 			w := newWorld(t)
 			holder, p := w.process("holder"), w.process("p")
 			held := holder.acquire(t, t.Context(), key)
-			defer release(t, held)
+			defer locktest.Release(t, held)
 			ctx, cancel := tt.ctx(t.Context())
 			defer cancel()
 			if err := tt.do(p, ctx); err == nil {
@@ -124,22 +125,22 @@ func TestAHoldSaysHowItEnded(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p := newWorld(t).process("p", quickMonitor)
-			maxHeld := wait
+			maxHeld := locktest.Wait
 			if tt.timeout != "" {
 				maxHeld = time.Millisecond
 			}
 			h := p.acquire(t, ctx, key, locker.MaxHeld(maxHeld), locker.TTL(2*time.Second))
 			tt.end(p, h)
-			receive(t, h.Context().Done())
+			locktest.Receive(t, h.Context().Done())
 			want := []string{tt.want}
-			until(t, "the hold's span has ended", func() bool { return len(p.outcomes("elock.hold")) == 1 })
+			locktest.Until(t, "the hold's span has ended", func() bool { return len(p.outcomes("elock.hold")) == 1 })
 			if diff := cmp.Diff(want, p.outcomes("elock.hold")); diff != "" {
 				t.Error(diff)
 			}
 			if tt.timeout == "" {
 				return
 			}
-			until(t, "the timeout's span has ended", func() bool { return len(p.outcomes("elock.timeout")) == 1 })
+			locktest.Until(t, "the timeout's span has ended", func() bool { return len(p.outcomes("elock.timeout")) == 1 })
 			if diff := cmp.Diff([]string{tt.timeout}, p.outcomes("elock.timeout")); diff != "" {
 				t.Error(diff)
 			}
@@ -151,8 +152,8 @@ func TestATimeoutWhoseReleaseFindsTheLockGoneSaysSo(t *testing.T) {
 	t.Parallel()
 	p := newWorld(t).process("p", locker.WithMonitorTicks(100*time.Millisecond))
 	p.acquire(t, t.Context(), key, overdue)
-	deleteKey(p, key) // before the tick, and before the sentry looks
-	until(t, "the timeout's span has ended", func() bool { return len(p.outcomes("elock.timeout")) == 1 })
+	deleteKey(p, key) // before the tick, and before the loss watcher looks
+	locktest.Until(t, "the timeout's span has ended", func() bool { return len(p.outcomes("elock.timeout")) == 1 })
 	if diff := cmp.Diff([]string{"lost Error key_deleted"}, p.outcomes("elock.timeout")); diff != "" {
 		t.Error(diff)
 	}

@@ -2,11 +2,8 @@ package otelhook_test
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -17,13 +14,11 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 	"github.com/phpgao/elock/otelhook"
 )
-
-// wait bounds what a test waits for; a test that passes never waits so long.
-const wait = 30 * time.Second
 
 var key = keyspace.MustParse("space/key")
 
@@ -74,25 +69,9 @@ func (w *world) processOn(client *clientv3.Client, name string, opts ...locker.O
 		w.tb.Fatal(err)
 	}
 	opts = append([]locker.Option{locker.WithOwner(name), locker.WithHook(hook)}, opts...)
-	p.Locker = newLocker(w.tb, client, append(opts, locker.WithPrefix(w.prefix))...)
+	p.Locker = locktest.New(w.tb, client, append(opts, locker.WithPrefix(w.prefix))...)
 	w.all = append(w.all, p)
 	return p
-}
-
-// newLocker returns a Locker that is quiet and closed when the test ends.
-func newLocker(tb testing.TB, client *clientv3.Client, opts ...locker.Option) *locker.Locker {
-	tb.Helper()
-	quiet := locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	l, err := locker.New(client, append(opts, quiet)...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			tb.Errorf("Close: %v", err)
-		}
-	})
-	return l
 }
 
 // request starts a span of the user's.
@@ -102,26 +81,13 @@ func (p *process) request(name string) (context.Context, trace.Span) {
 
 func (p *process) acquire(tb testing.TB, ctx context.Context, k keyspace.Key, opts ...locker.AcquireOption) *locker.Hold {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	h, err := p.Acquire(ctx, k, opts...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return h
-}
-
-func release(tb testing.TB, h *locker.Hold) {
-	tb.Helper()
-	if err := h.Release(context.Background()); err != nil {
-		tb.Fatal(err)
-	}
+	return locktest.AcquireUnder(tb, ctx, p.Locker, k, opts...)
 }
 
 // untilEvent waits until a span of p has had the event n times.
 func (p *process) untilEvent(tb testing.TB, name string, n int) {
 	tb.Helper()
-	until(tb, p.name+" has had the event "+name, func() bool {
+	locktest.Until(tb, p.name+" has had the event "+name, func() bool {
 		count := 0
 		for _, s := range p.spans.Started() {
 			for _, e := range s.Events() {
@@ -137,7 +103,7 @@ func (p *process) untilEvent(tb testing.TB, name string, n int) {
 // untilEnded waits until n spans of p have ended.
 func (p *process) untilEnded(tb testing.TB, n int) {
 	tb.Helper()
-	until(tb, "the spans of "+p.name+" have ended", func() bool { return len(p.spans.Ended()) >= n })
+	locktest.Until(tb, "the spans of "+p.name+" have ended", func() bool { return len(p.spans.Ended()) >= n })
 }
 
 // want compares text, indented as it suits the test, with got.
@@ -150,40 +116,6 @@ func want(tb testing.TB, text, got string) {
 	}
 	if diff := cmp.Diff(lines, strings.Split(strings.TrimSpace(got), "\n")); diff != "" {
 		tb.Errorf("-want +got\n%s\ngot:\n%s", diff, got)
-	}
-}
-
-// async runs f and returns a function that waits for its end and returns its
-// result.
-func async[T any](tb testing.TB, f func() T) func() T {
-	done := make(chan T, 1)
-	go func() { done <- f() }()
-	return func() T {
-		tb.Helper()
-		return receive(tb, done)
-	}
-}
-
-func receive[T any](tb testing.TB, c <-chan T) T {
-	tb.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(wait):
-		tb.Fatal("waited too long")
-		panic("unreachable")
-	}
-}
-
-// until waits for cond to become true.
-func until(tb testing.TB, what string, cond func() bool) {
-	tb.Helper()
-	deadline := time.Now().Add(wait)
-	for !cond() {
-		if time.Now().After(deadline) {
-			tb.Fatalf("waited too long until %s", what)
-		}
-		time.Sleep(time.Millisecond) // the period of a poll
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/locker"
 	"github.com/phpgao/elock/otelhook"
 )
@@ -33,16 +34,19 @@ func TestAHookWithoutTracesLeavesThoseOfAnotherAlone(t *testing.T) {
 		if !tracesFirst {
 			hooks[0], hooks[1] = hooks[1], hooks[0]
 		}
-		l := newLocker(t, p.client, locker.WithPrefix(w.prefix), locker.WithHook(hooks...), quickMonitor)
+		l := locktest.New(t, p.client, locker.WithPrefix(w.prefix), locker.WithHook(hooks...), quickMonitor)
 		ctx, span := p.request("request")
 		_ = l.RunInLock(ctx, key, func(ctx context.Context, h *locker.Hold) error {
 			_, work := p.tracers.Tracer("test").Start(ctx, "work")
 			defer work.End()
-			receive(t, h.Context().Done())
+			locktest.Receive(t, h.Context().Done())
 			return nil
 		}, overdue)
 		span.End()
 		p.untilEnded(t, 5)
+		if err := l.Close(); err != nil { // waits for the hooks, of which one may come after the spans
+			t.Fatal(err)
+		}
 		want(t, `
 			request in p
 				elock.acquire (client) elock.key=space/key elock.mode=exclusive elock.outcome=acquired elock.token=#1 elock.try=false
@@ -64,8 +68,8 @@ func TestOneHookServesSeveralLockersAtOnceAlsoOneUnderAnother(t *testing.T) {
 	w := newWorld(t)
 	p := w.process("p")
 	hook := newHook(t, otelhook.WithTracerProvider(p.tracers), otelhook.WithMeterProvider(p.meters))
-	outer := newLocker(t, p.client, locker.WithPrefix(w.prefix+"/outer"), locker.WithHook(hook))
-	inner := newLocker(t, p.client, locker.WithPrefix(w.prefix+"/inner"), locker.WithHook(hook))
+	outer := locktest.New(t, p.client, locker.WithPrefix(w.prefix+"/outer"), locker.WithHook(hook))
+	inner := locktest.New(t, p.client, locker.WithPrefix(w.prefix+"/inner"), locker.WithHook(hook))
 	err := outer.RunInLock(t.Context(), key, func(ctx context.Context, _ *locker.Hold) error {
 		return inner.RunInLock(ctx, other, func(context.Context, *locker.Hold) error { return nil })
 	})

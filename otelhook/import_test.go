@@ -64,9 +64,10 @@ func TestTheHookKnowsOfTheLockerOnlyHookTypesAndErrors(t *testing.T) {
 	}
 	slices.Sort(used)
 	want := []string{
-		"AcquireEndData", "AcquireStartData", "BlockedData", "Deadline",
-		"ErrClosed", "ErrLocked", "ErrLost", "ErrMaxHeld", "ErrReleased", "Evicted",
-		"HoldEndData", "HoldStartData", "Hook", "KeyDeleted", "LeaseExpired", "LostError", "NopHook",
+		"AcquireEndData", "AcquireStartData", "BlockedData",
+		"ErrClosed", "ErrLocked", "ErrLost", "ErrMaxHeld", "ErrReleased", "ErrUnavailable",
+		"HoldEndData", "HoldStartData", "Hook", "LostError", "NopHook",
+		"ReasonDeadline", "ReasonEvicted", "ReasonKeyDeleted", "ReasonLeaseExpired",
 		"TimeoutEndData", "TimeoutStartData", "Token",
 	}
 	if diff := cmp.Diff(want, slices.Compact(used)); diff != "" {

@@ -7,6 +7,7 @@ import (
 
 	"go.opentelemetry.io/otel/baggage"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/locker"
 )
 
@@ -16,14 +17,14 @@ func TestABlockedAcquireLinksToTheAcquireOfTheOwnerAheadInAnotherProcess(t *test
 	a, b := w.process("a"), w.process("b")
 	ctx, span := a.request("batch")
 	held := a.acquire(t, ctx, key)
-	blocked := async(t, func() *locker.Hold {
+	blocked := locktest.Async(t, func() *locker.Hold {
 		ctx, span := b.request("order")
 		defer span.End()
 		return b.acquire(t, ctx, key)
 	})
 	b.untilEvent(t, "elock.queued", 1)
-	release(t, held)
-	release(t, blocked())
+	locktest.Release(t, held)
+	locktest.Release(t, blocked())
 	span.End()
 	want(t, `
 		batch in a
@@ -45,20 +46,20 @@ func TestEveryBlockerGetsALinkWhetherInThisProcessOrInAnother(t *testing.T) {
 	a, b, c := w.process("a"), w.process("b"), w.process("c")
 	held := a.acquire(t, t.Context(), key)
 	ctx, cancel := context.WithCancel(t.Context())
-	givesUp := async(t, func() error { _, err := b.Acquire(ctx, key); return err })
+	givesUp := locktest.Async(t, func() error { _, err := b.Acquire(ctx, key); return err })
 	b.untilEvent(t, "elock.queued", 1)
-	first := async(t, func() *locker.Hold { return c.acquire(t, t.Context(), key) })
+	first := locktest.Async(t, func() *locker.Hold { return c.acquire(t, t.Context(), key) })
 	c.untilEvent(t, "elock.queued", 1)
-	second := async(t, func() *locker.Hold { return c.acquire(t, t.Context(), key) })
+	second := locktest.Async(t, func() *locker.Hold { return c.acquire(t, t.Context(), key) })
 	c.untilEvent(t, "elock.queued", 2)
 	cancel()
 	if err := givesUp(); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	c.untilEvent(t, "elock.blocker_changed", 1)
-	release(t, held)
-	release(t, first())
-	release(t, second())
+	locktest.Release(t, held)
+	locktest.Release(t, first())
+	locktest.Release(t, second())
 	want(t, `
 		elock.acquire in a (client) elock.key=space/key elock.mode=exclusive elock.outcome=acquired elock.token=#1 elock.try=false
 			elock.hold (internal) elock.key=space/key elock.mode=exclusive elock.outcome=released elock.token=#1 elock.wait=…
@@ -90,7 +91,7 @@ func TestATryLinksToTheHolderWithoutWaiting(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	release(t, held)
+	locktest.Release(t, held)
 	want(t, `
 		elock.acquire in a (client) elock.key=space/key elock.mode=exclusive elock.outcome=acquired elock.token=#1 elock.try=false
 			elock.hold (internal) elock.key=space/key elock.mode=exclusive elock.outcome=released elock.token=#1 elock.wait=…
@@ -116,7 +117,7 @@ func TestTheRecordCarriesTheAcquireSpanAndNotTheCallersBaggage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	release(t, h)
+	locktest.Release(t, h)
 	notes := q.Holders[0].Annotations
 	acquire := p.spans.Ended()[0].SpanContext()
 	if got, want := notes["traceparent"], "00-"+acquire.TraceID().String()+"-"+acquire.SpanID().String()+"-01"; got != want {

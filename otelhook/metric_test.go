@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 	"github.com/phpgao/elock/otelhook"
@@ -22,15 +23,15 @@ func TestMetricsCountBySpaceAndOutcome(t *testing.T) {
 	orders := keyspace.MustNew[int]("shop/order")
 
 	held := a.acquire(t, ctx, orders.Key(1))
-	release(t, a.acquire(t, ctx, orders.Key(2)))
-	waits := async(t, func() *locker.Hold { return b.acquire(t, ctx, orders.Key(1)) })
+	locktest.Release(t, a.acquire(t, ctx, orders.Key(2)))
+	waits := locktest.Async(t, func() *locker.Hold { return b.acquire(t, ctx, orders.Key(1)) })
 	b.untilEvent(t, "elock.queued", 1)
 	if _, err := b.TryAcquire(ctx, orders.Key(1)); !errors.Is(err, locker.ErrLocked) {
 		t.Error(err)
 	}
 	evicted := b.acquire(t, ctx, keyspace.MustParse("alone"))
 	b.acquire(t, ctx, key, overdue)
-	until(t, "it timed out", func() bool { return len(b.outcomes("elock.timeout")) == 1 })
+	locktest.Until(t, "it timed out", func() bool { return len(b.outcomes("elock.timeout")) == 1 })
 
 	want(t, `
 		elock.acquire.duration{elock.outcome=acquired,elock.space=shop/order} s count 2
@@ -51,10 +52,10 @@ func TestMetricsCountBySpaceAndOutcome(t *testing.T) {
 	if _, err := a.Evict(ctx, evicted.Key()); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, evicted.Context().Done())
-	release(t, held)
-	release(t, waits())
-	until(t, "the eviction is counted", func() bool { return len(b.outcomes("elock.hold")) == 3 })
+	locktest.Receive(t, evicted.Context().Done())
+	locktest.Release(t, held)
+	locktest.Release(t, waits())
+	locktest.Until(t, "the eviction is counted", func() bool { return len(b.outcomes("elock.hold")) == 3 })
 	want(t, `
 		elock.acquire.duration{elock.outcome=acquired,elock.space=shop/order} s count 1
 		elock.acquire.duration{elock.outcome=acquired,elock.space=space} s count 1
@@ -77,7 +78,7 @@ func TestDurationsAreInSecondsAndLeadToTheTrace(t *testing.T) {
 	p := newWorld(t).process("p")
 	h := p.acquire(t, t.Context(), key)
 	time.Sleep(50 * time.Millisecond) // the length of the hold
-	release(t, h)
+	locktest.Release(t, h)
 	trace := p.spans.Ended()[0].SpanContext().TraceID()
 	for _, m := range p.collect(t) {
 		data, ok := m.Data.(metricdata.Histogram[float64])
@@ -85,7 +86,7 @@ func TestDurationsAreInSecondsAndLeadToTheTrace(t *testing.T) {
 			continue
 		}
 		point := data.DataPoints[0]
-		if m.Name == "elock.hold.duration" && (point.Sum < 0.05 || point.Sum > wait.Seconds()) {
+		if m.Name == "elock.hold.duration" && (point.Sum < 0.05 || point.Sum > locktest.Wait.Seconds()) {
 			t.Errorf("held %v", point.Sum)
 		}
 		if len(point.Exemplars) != 1 || string(point.Exemplars[0].TraceID) != string(trace[:]) {
@@ -104,7 +105,7 @@ func TestTheUsersAttributesAreOnEverySpanAndMeasurement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLocker(t, p.client, locker.WithPrefix(w.prefix), locker.WithHook(hook), quickMonitor)
+	l := locktest.New(t, p.client, locker.WithPrefix(w.prefix), locker.WithHook(hook), quickMonitor)
 	if _, err := l.Acquire(t.Context(), key, overdue); err != nil {
 		t.Fatal(err)
 	}

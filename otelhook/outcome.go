@@ -16,17 +16,21 @@ func acquireOutcome(ctx context.Context, err error) outcome {
 	switch {
 	case err == nil:
 		return outcome{name: "acquired"}
-	case errors.Is(err, locker.ErrLocked):
-		return outcome{name: "locked"}
 	case errors.Is(err, locker.ErrLost):
 		return outcome{"lost", lossType(err)} // of a hold around it, whose end ended ctx
 	}
 	// etcd and gRPC return context errors of their own, for other deadlines.
-	if done := ctx.Err(); done != nil && errors.Is(err, done) {
-		if done == context.Canceled {
-			return outcome{name: "canceled"}
-		}
+	done := ctx.Err()
+	ended := done != nil && errors.Is(err, done)
+	switch {
+	case ended && done == context.Canceled:
+		return outcome{name: "canceled"}
+	case errors.Is(err, locker.ErrUnavailable):
+		return outcome{"unavailable", "unavailable"}
+	case ended:
 		return outcome{"deadline", "deadline"}
+	case errors.Is(err, locker.ErrLocked):
+		return outcome{name: "locked"}
 	}
 	return outcome{"error", errorType(err)}
 }
@@ -64,8 +68,11 @@ func timeoutOutcome(err error) outcome {
 // errorType is what the errors of this library are not: then it is etcd's, or
 // the network's before it.
 func errorType(err error) string {
-	if errors.Is(err, locker.ErrClosed) {
+	switch {
+	case errors.Is(err, locker.ErrClosed):
 		return "closed"
+	case errors.Is(err, locker.ErrUnavailable):
+		return "unavailable"
 	}
 	return "etcd"
 }
@@ -74,13 +81,13 @@ func lossType(err error) string {
 	var lost *locker.LostError
 	if errors.As(err, &lost) {
 		switch lost.Reason {
-		case locker.LeaseExpired:
+		case locker.ReasonLeaseExpired:
 			return "lease_expired"
-		case locker.Deadline:
+		case locker.ReasonDeadline:
 			return "lease_deadline"
-		case locker.KeyDeleted:
+		case locker.ReasonKeyDeleted:
 			return "key_deleted"
-		case locker.Evicted:
+		case locker.ReasonEvicted:
 			return "evicted"
 		}
 	}

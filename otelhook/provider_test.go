@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/locker"
 	"github.com/phpgao/elock/otelhook"
 )
@@ -33,7 +34,7 @@ func TestNilProvidersAndNoOptionsMeanTheGlobalOnes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := newLocker(t, p.client, locker.WithPrefix(w.prefix), locker.WithHook(hook))
+		l := locktest.New(t, p.client, locker.WithPrefix(w.prefix), locker.WithHook(hook))
 		h, err := l.Acquire(t.Context(), key)
 		if err != nil {
 			t.Fatal(err)
@@ -42,7 +43,7 @@ func TestNilProvidersAndNoOptionsMeanTheGlobalOnes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		release(t, h)
+		locktest.Release(t, h)
 		if n := len(p.spans.Ended()); n != 2 {
 			t.Errorf("%d spans", n)
 		}
@@ -60,7 +61,7 @@ func TestAProviderThatIsShutDownInMidLifeDoesNoHarm(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.process("a"), w.process("b")
 	held := a.acquire(t, t.Context(), key)
-	waits := async(t, func() *locker.Hold { return b.acquire(t, t.Context(), key) })
+	waits := locktest.Async(t, func() *locker.Hold { return b.acquire(t, t.Context(), key) })
 	b.untilEvent(t, "elock.queued", 1)
 	for _, p := range w.all {
 		if err := p.tracers.Shutdown(t.Context()); err != nil {
@@ -70,9 +71,9 @@ func TestAProviderThatIsShutDownInMidLifeDoesNoHarm(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	release(t, held)
-	release(t, waits())
-	release(t, a.acquire(t, t.Context(), key))
+	locktest.Release(t, held)
+	locktest.Release(t, waits())
+	locktest.Release(t, a.acquire(t, t.Context(), key))
 }
 
 func TestASpanThatIsNotRecordedCostsItsContextAndNothingElse(t *testing.T) {
@@ -120,7 +121,7 @@ func TestTwoHooksOfOneLockerKeepApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := w.process("first", locker.WithHook(hook))
-	release(t, first.acquire(t, t.Context(), key))
+	locktest.Release(t, first.acquire(t, t.Context(), key))
 	for _, p := range w.all {
 		if s, e := len(p.spans.Started()), len(p.spans.Ended()); s != 2 || e != 2 {
 			t.Errorf("%s: started %d spans, ended %d", p.name, s, e)

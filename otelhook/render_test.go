@@ -13,6 +13,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/phpgao/elock/internal/locktest"
 )
 
 // A picture shows ended spans as a tree, in the order of their start.
@@ -109,7 +111,7 @@ func (p *picture) attributes(attrs []attribute.KeyValue) string {
 		case "elock.token", "elock.blocker.token":
 			v = p.token(a.Value.AsInt64())
 		case "elock.wait", "elock.held":
-			if d := a.Value.AsFloat64(); d <= 0 || d > wait.Seconds() {
+			if d := a.Value.AsFloat64(); d <= 0 || d > locktest.Wait.Seconds() {
 				p.tb.Errorf("%s is %v", a.Key, d)
 			}
 			v = "…"

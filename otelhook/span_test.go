@@ -8,6 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/locker"
 )
 
@@ -40,7 +41,7 @@ func TestWithoutACallersSpanAcquireAndHoldShareATrace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.process("p")
-	release(t, p.acquire(t, t.Context(), key))
+	locktest.Release(t, p.acquire(t, t.Context(), key))
 	want(t, `
 		elock.acquire in p (client) elock.key=space/key elock.mode=exclusive elock.outcome=acquired elock.token=#1 elock.try=false
 			elock.hold (internal) elock.key=space/key elock.mode=exclusive elock.outcome=released elock.token=#1 elock.wait=…
@@ -52,8 +53,8 @@ func TestALockUnderALockIsInItsHold(t *testing.T) {
 	w := newWorld(t)
 	p := w.process("p")
 	outer := p.acquire(t, t.Context(), key)
-	release(t, p.acquire(t, outer.Context(), other))
-	release(t, outer)
+	locktest.Release(t, p.acquire(t, outer.Context(), other))
+	locktest.Release(t, outer)
 	want(t, `
 		elock.acquire in p (client) elock.key=space/key elock.mode=exclusive elock.outcome=acquired elock.token=#1 elock.try=false
 			elock.hold (internal) elock.key=space/key elock.mode=exclusive elock.outcome=released elock.token=#1 elock.wait=…
@@ -101,7 +102,7 @@ func TestCallsToEtcdNestUnderTheAcquireAndTheTimeout(t *testing.T) {
 	client.KV = spannedKV{client.KV, func() trace.Tracer { return p.tracers.Tracer("test") }}
 	p = w.processOn(client, "p", quickMonitor)
 	h := p.acquire(t, t.Context(), key, overdue)
-	receive(t, h.Context().Done())
+	locktest.Receive(t, h.Context().Done())
 	p.untilEnded(t, 5)
 	want(t, `
 		elock.acquire in p (client) elock.key=space/key elock.mode=exclusive elock.outcome=acquired elock.token=#1 elock.try=false
@@ -148,7 +149,7 @@ func TestASharedHoldSaysSo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.process("p")
-	release(t, p.acquire(t, t.Context(), key, locker.Shared()))
+	locktest.Release(t, p.acquire(t, t.Context(), key, locker.Shared()))
 	want(t, `
 		elock.acquire in p (client) elock.key=space/key elock.mode=shared elock.outcome=acquired elock.token=#1 elock.try=false
 			elock.hold (internal) elock.key=space/key elock.mode=shared elock.outcome=released elock.token=#1 elock.wait=…

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -88,18 +89,18 @@ func TestEverySpanEndsWhateverHappens(t *testing.T) {
 	}
 	lost := shaky.acquire(t, ctx, keyspace.MustParse("lasts/lost"), locker.TTL(2*time.Second))
 	proxy.BlackHole(t)
-	receive(t, lost.Context().Done())
+	locktest.Receive(t, lost.Context().Done())
 	proxy.Heal(t)
 	proxy.Cut(t)
 	proxy.Heal(t)
-	receive(t, evicted.Context().Done())
+	locktest.Receive(t, evicted.Context().Done())
 	direct.acquire(t, ctx, key)
 	shaky.acquire(t, ctx, other)
 	for _, p := range w.all {
 		users.Go(func() { _, _ = p.Acquire(ctx, key) })
 		users.Go(func() { _, _ = p.Acquire(ctx, other) })
 	}
-	until(t, "they wait", func() bool { return waiting(t, direct) >= 2 && waiting(t, shaky) >= 2 })
+	locktest.Until(t, "they wait", func() bool { return waiting(t, direct) >= 2 && waiting(t, shaky) >= 2 })
 
 	drained, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/phpgao/elock/internal/etcdtest"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/locker"
 )
 
@@ -48,25 +49,11 @@ func TestTheTotalNeverDiffersAlthoughBranchesAreKilledAndPaused(t *testing.T) {
 
 func TestAnInterruptClosesTheBank(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
-	out := &listener{word: "time", heard: interrupt} // the head of the table
+	out := &locktest.Listener{Word: "time", Heard: interrupt} // the head of the table
 	err := run(ctx, config{time: time.Hour, branches: 2, tellers: 1, accounts: 2, calm: time.Hour}, out)
 	if err != nil || !strings.Contains(out.String(), "check passed") {
 		t.Errorf("%v\n%s", err, out)
 	}
-}
-
-// A listener is output in which somebody waits for a word.
-type listener struct {
-	bytes.Buffer
-	word  string
-	heard func()
-}
-
-func (l *listener) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte(l.word)) {
-		l.heard()
-	}
-	return l.Buffer.Write(p)
 }
 
 func TestASnapshotShowsWhatIsWrong(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/phpgao/elock/examples/internal/child"
 	"github.com/phpgao/elock/guard"
 	"github.com/phpgao/elock/locker"
 )
@@ -53,30 +53,10 @@ const (
 	failed  outcome = "failed"  // for any other reason, which should not be
 )
 
-// branchEnv makes this program a branch.
-const branchEnv = "ELOCK_EXAMPLE_BRANCH"
-
 // runBranch is a branch's main, and reports whether this process is one.
 func runBranch() bool {
-	encoded, is := os.LookupEnv(branchEnv)
-	if !is {
-		return false
-	}
-	var b branch
-	err := json.Unmarshal([]byte(encoded), &b)
-	if err == nil {
-		err = b.work()
-	}
-	if err != nil {
-		tell(report{Outcome: failed, Err: err.Error()})
-		os.Exit(1)
-	}
-	return true
+	return child.Main((*branch).work, func(_ *branch, err error) { child.Tell(report{Outcome: failed, Err: err.Error()}) })
 }
-
-// tell writes a report in one piece, so that nobody who is killed leaves half a
-// line.
-func tell(r report) { json.NewEncoder(os.Stdout).Encode(r) }
 
 // work goes on until standard input ends: the parent says so, or is dead.
 func (b *branch) work() (err error) {
@@ -138,5 +118,5 @@ func (b *branch) serve(ctx context.Context, l *locker.Locker) {
 		r.Outcome = failed
 		r.Err = fmt.Sprintf("after %v: %v", r.Took.Round(time.Millisecond), err)
 	}
-	tell(r)
+	child.Tell(r)
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/phpgao/elock/examples/internal/child"
 	"github.com/phpgao/elock/internal/etcdtest/process"
 )
 
@@ -78,7 +79,7 @@ func (b *bank) start(name string) (proc *process.Process, told <-chan error, err
 	if err != nil {
 		return nil, nil, err
 	}
-	encoded, err := json.Marshal(branch{name, b.endpoint, b.prefix, b.tellers, b.accounts})
+	env, err := child.Environ(branch{name, b.endpoint, b.prefix, b.tellers, b.accounts})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -87,7 +88,7 @@ func (b *bank) start(name string) (proc *process.Process, told <-chan error, err
 		return nil, nil, err
 	}
 	defer out.Close() // the branch has its own
-	proc, err = process.Start(self, nil, append(os.Environ(), branchEnv+"="+string(encoded)), out)
+	proc, err = process.Start(self, nil, env, out)
 	if err != nil {
 		in.Close()
 		return nil, nil, err

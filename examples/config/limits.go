@@ -16,6 +16,9 @@ type Limits struct {
 	AtOnce    int `json:"atOnce"`
 }
 
+// builtIn are in force while none are stored.
+var builtIn = Limits{PerSecond: 10, AtOnce: 1}
+
 func (l Limits) String() string { return fmt.Sprintf("%d a second, %d at once", l.PerSecond, l.AtOnce) }
 
 var errInvalid = errors.New("invalid limits")

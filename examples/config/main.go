@@ -51,7 +51,7 @@ func run(ctx context.Context, out io.Writer) error {
 	defer following.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	committed := []Limits{{}} // what was never stored is the zero value
+	committed := []Limits{builtIn}
 	var servers []*server
 	for _, name := range []string{"web-1", "web-2", "web-3"} {
 		l, err := locker.New(client, locker.WithOwner(name))

@@ -25,8 +25,12 @@ func (s *server) follow(ctx context.Context, print *log.Logger) {
 			print.Printf("    %s: %v", s.name, err)
 			continue
 		}
-		print.Printf("    %s: %v", s.name, now)
-		s.saw <- now
+		limits := now.Value
+		if !now.Stored() { // not yet, or no longer: zero limits would let nothing through
+			limits = builtIn
+		}
+		print.Printf("    %s: %v", s.name, limits)
+		s.saw <- limits
 	}
 }
 

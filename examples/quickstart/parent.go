@@ -2,15 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"sync"
 	"time"
 
+	"github.com/phpgao/elock/examples/internal/child"
 	"github.com/phpgao/elock/locker"
 )
 
@@ -28,15 +26,10 @@ type parent struct {
 	began    time.Time
 	events   chan event
 	senders  sync.WaitGroup // of events
-	sellers  map[string]process
+	sellers  map[string]child.Process
 	ready    int
 	orphan   SKU                    // the item whose lock the killed seller held
 	reported map[SKU][]locker.Token // the sales
-}
-
-type process struct {
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
 }
 
 func newParent(l *locker.Locker, args ...string) *parent {
@@ -45,7 +38,7 @@ func newParent(l *locker.Locker, args ...string) *parent {
 		args:     args,
 		began:    time.Now(),
 		events:   make(chan event),
-		sellers:  make(map[string]process),
+		sellers:  make(map[string]child.Process),
 		reported: make(map[SKU][]locker.Token),
 	}
 }
@@ -77,35 +70,18 @@ func (p *parent) run(ctx context.Context) (failed error) {
 // start runs this program again, as a seller. Once ctx is done it closes the
 // seller's standard input, which tells it to stop.
 func (p *parent) start(ctx context.Context, name string) error {
-	self, err := os.Executable()
+	c, err := child.New(ctx, append(p.args, "-seller="+name)...)
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, self, append(p.args, "-seller="+name)...)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
+	c.Cmd.Cancel, c.Cmd.WaitDelay = c.Stdin.Close, 5*time.Second
+	if err := c.Cmd.Start(); err != nil {
 		return err
 	}
-	cmd.Cancel, cmd.WaitDelay = stdin.Close, 5*time.Second
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	p.sellers[name] = process{cmd, stdin}
+	p.sellers[name] = c
 	p.senders.Go(func() {
-		told := json.NewDecoder(stdout)
-		for {
-			var e event
-			if told.Decode(&e) != nil {
-				break
-			}
-			p.events <- e
-		}
-		p.events <- event{Seller: name, Kind: "ended", Err: cmd.Wait()}
+		err := child.Listen(c, func(e event) { p.events <- e })
+		p.events <- event{Seller: name, Kind: "ended", Err: err}
 	})
 	return nil
 }
@@ -113,7 +89,7 @@ func (p *parent) start(ctx context.Context, name string) error {
 func (p *parent) handle(ctx context.Context, e event) error {
 	switch e.Kind {
 	case "ready":
-		p.print(e, "process %d", p.sellers[e.Seller].cmd.Process.Pid)
+		p.print(e, "process %d", p.sellers[e.Seller].Cmd.Process.Pid)
 		if p.ready++; p.ready == len(p.sellers) {
 			for name := range p.sellers {
 				p.order(name) // open the shop
@@ -134,7 +110,7 @@ func (p *parent) handle(ctx context.Context, e event) error {
 		if e.Seller == killed {
 			p.orphan = e.SKU
 			p.print(event{Seller: killed, Kind: "KILLED", SKU: e.SKU}, "its lock is free when its lease ends")
-			return p.sellers[killed].cmd.Process.Kill()
+			return p.sellers[killed].Cmd.Process.Kill()
 		}
 		time.AfterFunc(evictAfter, func() { p.evict(ctx, e) })
 	case "lost":
@@ -148,7 +124,7 @@ func (p *parent) handle(ctx context.Context, e event) error {
 }
 
 // order sends a line to a seller. It does not matter if the seller has ended.
-func (p *parent) order(name string) { io.WriteString(p.sellers[name].stdin, "\n") }
+func (p *parent) order(name string) { p.sellers[name].Say("") }
 
 // evict takes the lock of e from its holder, as an operator would.
 func (p *parent) evict(ctx context.Context, e event) {

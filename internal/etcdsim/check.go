@@ -3,10 +3,34 @@ package etcdsim
 import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/protobuf/proto"
 )
 
-// maxTxnOps is etcd's default limit of comparisons, and of operations in a branch.
-const maxTxnOps = 128
+// etcd's defaults.
+const (
+	defaultTxnOps       = 128
+	defaultRequestBytes = 1.5 * 1024 * 1024
+)
+
+// limits are on the size of one request: its comparisons, and its operations in a branch, and all of it in bytes.
+type limits struct{ txnOps, requestBytes int }
+
+// SetLimits is etcd's --max-txn-ops and --max-request-bytes.
+func (s *Sim) SetLimits(txnOps, requestBytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limits = limits{txnOps, requestBytes}
+}
+
+// checkSize refuses a write that is too large. etcd counts what it adds to the request, too, some 30 bytes.
+func (s *Sim) checkSize(req proto.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if proto.Size(req) > s.limits.requestBytes {
+		return rpctypes.ErrGRPCRequestTooLarge
+	}
+	return nil
+}
 
 // What follows is what etcd refuses before it looks at its store.
 
@@ -41,8 +65,8 @@ func checkDelete(r *pb.DeleteRangeRequest) error {
 	return nil
 }
 
-func checkTxn(r *pb.TxnRequest) error {
-	if err := checkOps(r, maxTxnOps); err != nil {
+func checkTxn(r *pb.TxnRequest, limit int) error {
+	if err := checkOps(r, limit); err != nil {
 		return err
 	}
 	for _, branch := range [][]*pb.RequestOp{r.Success, r.Failure} {

@@ -38,6 +38,8 @@ type Client struct {
 	pauses  int
 	open    chan struct{} // closed while messages pass
 	streams []*stream
+	token   string
+	logins  int
 }
 
 // NewClient returns a new client. The name shows in each Call, and with the Sim's seed it makes the random faults.
@@ -51,13 +53,43 @@ func (s *Sim) NewClient(name string) *Client {
 	close(c.open)
 	t := (*transport)(c)
 	c.KV = clientv3.NewKVFromKVClient(pb.NewKVClient(t), c.Client)
-	c.Lease = clientv3.NewLeaseFromLeaseClient(pb.NewLeaseClient(t), c.Client, time.Second)
+	c.Lease = leaser{clientv3.NewLeaseFromLeaseClient(pb.NewLeaseClient(t), c.Client, time.Second), t}
 	c.Watcher = clientv3.NewWatchFromWatchClient(pb.NewWatchClient(t), c.Client)
 	s.clientsMu.Lock()
 	defer s.clientsMu.Unlock()
 	s.clients = append(s.clients, c)
 	return c
 }
+
+// A leaser is a client's Lease that also offers a stream of renewals, for a program that keeps one open itself.
+type leaser struct {
+	clientv3.Lease
+	t *transport
+}
+
+// KeepAliveStream opens a stream of renewals. It ends with ctx, and with an error that breaks it.
+func (l leaser) KeepAliveStream(ctx context.Context) (pb.Lease_LeaseKeepAliveClient, error) {
+	return pb.NewLeaseClient(l.t).LeaseKeepAlive(ctx)
+}
+
+// WatchStream opens a stream of watches past Watcher, as a program does that keeps one open itself. It ends with ctx, and with an
+// error that breaks it.
+func (c *Client) WatchStream(ctx context.Context) (pb.Watch_WatchClient, error) {
+	return pb.NewWatchClient((*transport)(c)).Watch(ctx)
+}
+
+// A streamingWatcher is a client's Watcher that also offers a stream of watches.
+type streamingWatcher struct {
+	clientv3.Watcher
+	c *Client
+}
+
+func (w streamingWatcher) WatchStream(ctx context.Context) (pb.Watch_WatchClient, error) {
+	return w.c.WatchStream(ctx)
+}
+
+// OfferWatchStreams makes c's Watcher offer streams of watches.
+func (c *Client) OfferWatchStreams() { c.Watcher = streamingWatcher{c.Watcher, c} }
 
 // A transport is a Client as the code generated from etcd's protobufs sees it.
 type transport Client
@@ -69,7 +101,7 @@ func (t *transport) Invoke(ctx context.Context, method string, args, reply any, 
 		return err
 	}
 	req := args.(proto.Message)
-	resp, err := c.call(ctx, req, c.fate(Call{Client: c.name, Method: path.Base(method), Request: req}))
+	resp, err := c.unary(ctx, path.Base(method), req)
 	if err != nil {
 		if ended := c.sleep(ctx, minFailure); ended != nil {
 			return ended
@@ -80,13 +112,34 @@ func (t *transport) Invoke(ctx context.Context, method string, args, reply any, 
 	return nil
 }
 
+// unary makes a call, and once more after each login that its failure asks for.
+func (c *Client) unary(ctx context.Context, method string, req proto.Message) (proto.Message, error) {
+	for try := 1; ; try++ {
+		resp, err := c.call(ctx, req, c.currentToken(), c.fate(Call{Client: c.name, Method: method, Request: req}))
+		if !wantsLogin(err) || try == maxUnaryTries {
+			return resp, err
+		}
+		if err := c.login(ctx); err != nil {
+			return nil, err
+		}
+		if err := c.sleep(ctx, minFailure); err != nil {
+			return nil, err
+		}
+	}
+}
+
 // NewStream opens a stream.
 func (t *transport) NewStream(ctx context.Context, _ *grpc.StreamDesc, method string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
 	c := (*Client)(t)
 	if err := c.ended(ctx); err != nil {
 		return nil, err
 	}
-	st := newStream(c, ctx, path.Base(method))
+	if c.sim.needsTokens() {
+		if err := c.login(ctx); err != nil {
+			return nil, err
+		}
+	}
+	st := newStream(c, ctx, path.Base(method), c.currentToken())
 	switch st.method {
 	case "Watch":
 		st.server = &watchStream{s: c.sim, st: st, watchers: make(map[int64]*watcher)}
@@ -100,22 +153,31 @@ func (t *transport) NewStream(ctx context.Context, _ *grpc.StreamDesc, method st
 	return st, nil
 }
 
-func (c *Client) call(ctx context.Context, req proto.Message, f Fate) (proto.Message, error) {
+func (c *Client) call(ctx context.Context, req proto.Message, token string, f Fate) (proto.Message, error) {
 	arrival := time.Now().Add(f.Send)
 	if err := c.travel(ctx, f.Send); err != nil {
 		// What is on its way arrives even though its sender has given it up, unless the way is cut.
 		if left := time.Until(arrival); left > 0 && f.Lose != Request && c.passes() {
-			c.later(ctx, left, req)
+			c.later(ctx, left, req, token)
 		}
 		return nil, err
 	}
 	if f.Lose == Request {
 		if f.Late > 0 {
-			c.later(ctx, f.Late, req)
+			c.later(ctx, f.Late, req, token)
 		}
 		return nil, c.lost(ctx, f)
 	}
-	resp, err := c.sim.serve(ctx, req)
+	var (
+		resp proto.Message
+		err  error
+	)
+	if f.Refuse == nil || f.Carried {
+		resp, err = c.sim.serve(ctx, req, token)
+	}
+	if f.Refuse != nil {
+		resp, err = nil, f.Refuse
+	}
 	if f.Lose == Answer {
 		return nil, c.lost(ctx, f)
 	}
@@ -126,10 +188,10 @@ func (c *Client) call(ctx context.Context, req proto.Message, f Fate) (proto.Mes
 }
 
 // later has etcd receive req after d, whatever becomes of the caller.
-func (c *Client) later(ctx context.Context, d time.Duration, req proto.Message) {
+func (c *Client) later(ctx context.Context, d time.Duration, req proto.Message, token string) {
 	md, _ := metadata.FromOutgoingContext(ctx)
 	ctx = metadata.NewOutgoingContext(c.sim.ctx, md)
-	time.AfterFunc(d, func() { c.sim.serve(ctx, req) })
+	time.AfterFunc(d, func() { c.sim.serve(ctx, req, token) })
 }
 
 // lost is how the caller of a lost call learns of it.

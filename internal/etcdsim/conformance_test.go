@@ -48,6 +48,8 @@ type pair struct {
 	sim   *etcdsim.Sim
 	sides [2]side
 	next  int64 // number of the next lease
+	real  pb.MaintenanceClient
+	alarm [3]bool // those that are raised
 
 	farthest int64 // the last revision that a watch begins with
 }
@@ -66,7 +68,7 @@ func newPair(t *rapid.T, real grpc.ClientConnInterface, prefix string, compacted
 		t.Fatal(err)
 	}
 	rev := start.Header.Revision
-	p := &pair{t: t, sim: etcdsim.NewAt(rev, compacted)}
+	p := &pair{t: t, sim: etcdsim.NewAt(rev, compacted), real: pb.NewMaintenanceClient(real)}
 	p.g = &generator{T: t, prefix: prefix, start: rev, rev: rev, compacted: compacted}
 	for i, conn := range []grpc.ClientConnInterface{real, p.sim.NewClient("model").Conn()} {
 		p.sides[i] = side{
@@ -80,6 +82,7 @@ func newPair(t *rapid.T, real grpc.ClientConnInterface, prefix string, compacted
 }
 
 func (p *pair) close() {
+	p.clearAlarms()
 	for _, s := range p.sides {
 		s.watches.close()
 	}
@@ -94,6 +97,11 @@ func (p *pair) close() {
 }
 
 func (p *pair) step() {
+	if p.g.oneIn(30, "alarm") {
+		alarm := 1 + p.g.below(2, "which")
+		p.setAlarm(pb.AlarmType(alarm), !p.alarm[alarm])
+		return
+	}
 	switch kind := p.g.below(100, "step"); {
 	case kind < 20:
 		r := p.g.put()
@@ -134,6 +142,26 @@ func (p *pair) step() {
 		p.watch(p.g.watch())
 	default:
 		p.cancelWatch(1 + int64(p.g.below(5, "watch")))
+	}
+}
+
+func (p *pair) setAlarm(alarm pb.AlarmType, on bool) {
+	action := pb.AlarmRequest_DEACTIVATE
+	if on {
+		action = pb.AlarmRequest_ACTIVATE
+	}
+	if _, err := p.real.Alarm(context.Background(), &pb.AlarmRequest{Action: action, MemberID: 1, Alarm: alarm}); err != nil {
+		p.t.Fatal(err)
+	}
+	p.sim.SetAlarm(alarm, on)
+	p.alarm[alarm] = on
+}
+
+func (p *pair) clearAlarms() {
+	for alarm, on := range p.alarm {
+		if on {
+			p.setAlarm(pb.AlarmType(alarm), false)
+		}
 	}
 }
 

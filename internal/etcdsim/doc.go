@@ -8,6 +8,7 @@
 // Without faults no message takes time, and the scheduler alone orders those of one moment; with random delays, it is the
 // seed that does. Unlike in a client with a connection, a failed read is not repeated before the caller hears of it.
 //
-// A member's disk, elections and quorum are not modelled, only what clients see of them. Roles and users, the cluster and
-// maintenance calls, streamed ranges, periodic progress notices, fragments of large events, and size limits are left out.
+// A member's disk, elections and quorum are not modelled, only what clients see of them. Of authentication there are tokens,
+// not users and roles. The cluster and maintenance calls, streamed ranges, periodic progress notices and fragments of large
+// events are left out.
 package etcdsim

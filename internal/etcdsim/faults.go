@@ -9,6 +9,8 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -20,6 +22,8 @@ type Call struct {
 	Answer  proto.Message // that message; not known before a unary call
 }
 
+func (c Call) unary() bool { return c.Method != "Watch" && c.Method != "LeaseKeepAlive" }
+
 // A Fate is what becomes of a Call. The zero Fate is a call that arrives at once. In a stream, Send is for a request and
 // Reply for an answer, and if either is lost so is the stream.
 type Fate struct {
@@ -27,6 +31,11 @@ type Fate struct {
 	Lose        Loss
 	Hang        bool          // the caller hears nothing of a loss; otherwise it gets the error Unavailable
 	Late        time.Duration // if a Request is lost and this is not 0, it is carried out after all, after that time
+
+	// Refuse is the answer, at once, of etcd or of a proxy before it, such as rpctypes.ErrGRPCTooManyRequests. It breaks a
+	// stream. If Carried is set, a unary call is carried out all the same.
+	Refuse  error
+	Carried bool
 }
 
 // A Loss is what is lost of a call.
@@ -52,6 +61,9 @@ type Faults struct {
 	Late               float64       // of the lost requests of unary calls, those that are carried out late
 	MaxLate            time.Duration // how late at most
 	Hang               float64       // of all losses, those that nobody is told of
+	Refuse             float64       // unary calls that etcd refuses for one of Refusals
+	Refusals           []error
+	Carried            float64 // of those refused as Unavailable, which may mean anything, those that are carried out
 }
 
 // Plan returns the plan that f describes.
@@ -67,6 +79,10 @@ func (f Faults) Plan() Plan {
 		fate.Hang = rng.Float64() < f.Hang
 		if late := rng.Float64() < f.Late; late && f.MaxLate > 0 {
 			fate.Late = 1 + time.Duration(rng.Int64N(int64(f.MaxLate)))
+		}
+		if f.Refuse > 0 && call.unary() && rng.Float64() < f.Refuse {
+			fate.Refuse = f.Refusals[rng.IntN(len(f.Refusals))]
+			fate.Carried = status.Code(fate.Refuse) == codes.Unavailable && rng.Float64() < f.Carried
 		}
 		return fate
 	}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/internal/simtest"
 )
 
 // always gives every call of a method the same fate.
@@ -39,7 +40,7 @@ func count(t *testing.T, c *etcdsim.Client, key string) int64 {
 }
 
 func TestALostRequestChangesNothing(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		c.SetPlan(always("Put", etcdsim.Fate{Lose: etcdsim.Request}))
 		if _, err := c.Put(t.Context(), "k", "v"); status.Code(err) != codes.Unavailable {
@@ -52,7 +53,7 @@ func TestALostRequestChangesNothing(t *testing.T) {
 }
 
 func TestALostAnswerHidesAWrite(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		c.SetPlan(always("Put", etcdsim.Fate{Lose: etcdsim.Answer}))
 		if _, err := c.Put(t.Context(), "k", "v"); status.Code(err) != codes.Unavailable {
@@ -65,7 +66,7 @@ func TestALostAnswerHidesAWrite(t *testing.T) {
 }
 
 func TestALateRequestIsCarriedOutAfterItFailed(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		c.SetPlan(always("Put", etcdsim.Fate{Lose: etcdsim.Request, Late: time.Minute}))
 		if _, err := c.Put(t.Context(), "k", "v"); status.Code(err) != codes.Unavailable {
@@ -83,7 +84,7 @@ func TestALateRequestIsCarriedOutAfterItFailed(t *testing.T) {
 }
 
 func TestALossThatNobodyIsToldOfEndsWithTheContext(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		c.SetPlan(always("Put", etcdsim.Fate{Lose: etcdsim.Request, Hang: true}))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -99,7 +100,7 @@ func TestALossThatNobodyIsToldOfEndsWithTheContext(t *testing.T) {
 }
 
 func TestACallTakesItsTimeOnTheWay(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		c.SetPlan(always("Put", etcdsim.Fate{Send: time.Second, Reply: 2 * time.Second}))
 		start := time.Now()
@@ -113,7 +114,7 @@ func TestACallTakesItsTimeOnTheWay(t *testing.T) {
 }
 
 func TestAGivenUpRequestOnItsWayArrives(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		c.SetPlan(always("Put", etcdsim.Fate{Send: 2 * time.Second}))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -129,7 +130,7 @@ func TestAGivenUpRequestOnItsWayArrives(t *testing.T) {
 }
 
 func TestACutOffClientHearsNothingUntilItIsHealed(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		away, home := sim.NewClient("away"), sim.NewClient("home")
 		events := away.Watch(t.Context(), "k", clientv3.WithCreatedNotify())
 		<-events
@@ -158,7 +159,7 @@ func TestACutOffClientHearsNothingUntilItIsHealed(t *testing.T) {
 }
 
 func TestAPauseHoldsBackWhatIsSentAndReceived(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		start := time.Now()
 		c.Pause(time.Minute)
@@ -171,7 +172,7 @@ func TestAPauseHoldsBackWhatIsSentAndReceived(t *testing.T) {
 }
 
 func TestABrokenWatchIsResumedWithoutLoss(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		watching, writing := sim.NewClient("watching"), sim.NewClient("writing")
 		events := watching.Watch(t.Context(), "k", clientv3.WithCreatedNotify())
 		<-events
@@ -199,7 +200,7 @@ func TestABrokenWatchIsResumedWithoutLoss(t *testing.T) {
 }
 
 func TestAKeptLeaseLivesThroughBrokenStreams(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		lease, err := c.Grant(t.Context(), 5)
 		if err != nil {
@@ -222,7 +223,7 @@ func TestAKeptLeaseLivesThroughBrokenStreams(t *testing.T) {
 }
 
 func TestEveryCommitIsObservedInOrder(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		var seen []string
 		sim.OnCommit(func(rev int64, events []*mvccpb.Event) {
 			for _, ev := range events {
@@ -246,7 +247,7 @@ func TestEveryCommitIsObservedInOrder(t *testing.T) {
 }
 
 func TestCallsEndWithTheCluster(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		c.Partition()
 		time.AfterFunc(time.Minute, sim.Close)

@@ -114,7 +114,7 @@ func needsLeader(req proto.Message) bool {
 	case *pb.RangeRequest:
 		return !r.Serializable
 	case *pb.TxnRequest:
-		return !serializable(r)
+		return !onlyReads(r, func(read *pb.RangeRequest) bool { return read.Serializable })
 	case *pb.LeaseLeasesRequest:
 		return false
 	}

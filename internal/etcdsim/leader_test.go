@@ -9,11 +9,12 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/internal/simtest"
 )
 
 func TestALeaseExpiresSoonerOnAFasterClock(t *testing.T) {
 	for percent, want := range map[float64]time.Duration{0: 110 * time.Second, 10: 100 * time.Second} {
-		bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+		simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 			c := sim.NewClient("a")
 			lease, err := c.Grant(t.Context(), 110)
 			if err != nil {
@@ -34,7 +35,7 @@ func TestALeaseExpiresSoonerOnAFasterClock(t *testing.T) {
 }
 
 func TestAnExpiredLeaseThatIsNotYetRevokedCannotBeRenewed(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		sim.SetExpiryDelay(time.Second)
 		c := sim.NewClient("a")
 		lease, err := c.Grant(t.Context(), 5)
@@ -57,7 +58,7 @@ func TestAnExpiredLeaseThatIsNotYetRevokedCannotBeRenewed(t *testing.T) {
 }
 
 func TestWithoutLeaderWritesWaitAndFail(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		sim.LoseLeader(10 * time.Second)
 		start := time.Now()
@@ -83,7 +84,7 @@ func TestWithoutLeaderWritesWaitAndFail(t *testing.T) {
 }
 
 func TestWithoutLeaderWatchesThatRequireOneAreCancelled(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		strict := c.Watch(clientv3.WithRequireLeader(t.Context()), "k", clientv3.WithCreatedNotify())
 		lax := c.Watch(t.Context(), "k", clientv3.WithCreatedNotify())
@@ -112,7 +113,7 @@ func TestWithoutLeaderWatchesThatRequireOneAreCancelled(t *testing.T) {
 }
 
 func TestWithoutLeaderNoLeaseExpires(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		lease, err := c.Grant(t.Context(), 10)
 		if err != nil {

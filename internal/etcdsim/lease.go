@@ -114,6 +114,8 @@ func (s *Sim) expire(l *lease) {
 	case s.leaderless != nil: // the next leader renews all leases
 	case s.leaseClock.now() < l.expiry:
 		s.arm(l) // it was renewed meanwhile
+	case s.alarms.corrupt:
+		l.timer.Reset(revokeRetry)
 	default:
 		s.end(l)
 	}
@@ -169,12 +171,16 @@ func (s *Sim) list() *pb.LeaseLeasesResponse {
 
 // renew gives a lease its full time, or answers with a TTL of 0 if there is none. A lease that is past its time and not yet
 // revoked is not saved any more.
-func (s *Sim) renew(ctx context.Context, id int64) (*pb.LeaseKeepAliveResponse, error) {
+func (s *Sim) renew(ctx context.Context, id int64, token string) (*pb.LeaseKeepAliveResponse, error) {
 	for {
 		if err := s.awaitLeader(ctx, rpctypes.ErrGRPCNoLeader); err != nil {
 			return nil, err
 		}
 		s.mu.Lock()
+		if err := s.auth.check(token); err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
 		resp := &pb.LeaseKeepAliveResponse{Header: s.header(), ID: id}
 		l := s.leases.byID[id]
 		switch {
@@ -213,7 +219,7 @@ type keepAlives struct {
 }
 
 func (k *keepAlives) receive(msg any) {
-	resp, err := k.s.renew(k.st.ctx, msg.(*pb.LeaseKeepAliveRequest).ID)
+	resp, err := k.s.renew(k.st.ctx, msg.(*pb.LeaseKeepAliveRequest).ID, k.st.token)
 	if err != nil {
 		k.st.fail(err)
 		return

@@ -13,20 +13,12 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/internal/simtest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
 
 var key = keyspace.MustParse("billing/account/42")
-
-// bubble runs f in virtual time with a cluster of its own.
-func bubble(t *testing.T, f func(t *testing.T, sim *etcdsim.Sim)) {
-	synctest.Test(t, func(t *testing.T) {
-		sim := etcdsim.New(1)
-		t.Cleanup(sim.Close)
-		f(t, sim)
-	})
-}
 
 func newLocker(t *testing.T, c *etcdsim.Client) *locker.Locker {
 	t.Helper()
@@ -39,7 +31,7 @@ func newLocker(t *testing.T, c *etcdsim.Client) *locker.Locker {
 }
 
 func TestALockIsHeldAndReleased(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		a, b := newLocker(t, sim.NewClient("a")), newLocker(t, sim.NewClient("b"))
 		h, err := a.Acquire(t.Context(), key)
 		if err != nil {
@@ -58,7 +50,7 @@ func TestALockIsHeldAndReleased(t *testing.T) {
 }
 
 func TestAWaiterGetsTheLockWhenItIsReleased(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		a, b := newLocker(t, sim.NewClient("a")), newLocker(t, sim.NewClient("b"))
 		h, err := a.Acquire(t.Context(), key, locker.MaxHeld(0))
 		if err != nil {
@@ -80,7 +72,7 @@ func TestAWaiterGetsTheLockWhenItIsReleased(t *testing.T) {
 }
 
 func TestAnOwnerThatIsCutOffLosesTheLockBeforeTheNextGetsIt(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		away := sim.NewClient("a")
 		a, b := newLocker(t, away), newLocker(t, sim.NewClient("b"))
 		h, err := a.Acquire(t.Context(), key)
@@ -103,7 +95,7 @@ func TestAnOwnerThatIsCutOffLosesTheLockBeforeTheNextGetsIt(t *testing.T) {
 }
 
 func TestAnEvictedOwnerLearnsOfIt(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		a, b := newLocker(t, sim.NewClient("a")), newLocker(t, sim.NewClient("b"))
 		h, err := a.Acquire(t.Context(), key)
 		if err != nil {
@@ -119,14 +111,14 @@ func TestAnEvictedOwnerLearnsOfIt(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 		var lost *locker.LostError
-		if !errors.As(h.Err(), &lost) || lost.Reason != locker.Evicted {
+		if !errors.As(h.Err(), &lost) || lost.Reason != locker.ReasonEvicted {
 			t.Errorf("lost: %v", h.Err())
 		}
 	})
 }
 
 func TestNothingIsLeftAfterClose(t *testing.T) {
-	bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
 		c := sim.NewClient("a")
 		l := newLocker(t, c)
 		if _, err := l.Acquire(t.Context(), key); err != nil {

@@ -24,6 +24,9 @@ type Sim struct {
 	leaseClock  leaseClock
 	expiryDelay time.Duration
 	watches     watches
+	auth        auth
+	alarms      alarms
+	limits      limits
 	term        uint64
 	leaderless  chan struct{} // nil while there is a leader, closed when there is one again
 	leaderLost  chan struct{} // closed when the leader is lost
@@ -45,6 +48,7 @@ func New(seed uint64) *Sim {
 		store:      newStore(),
 		leases:     newLeases(),
 		leaseClock: leaseClock{since: time.Now(), rate: 1},
+		limits:     limits{defaultTxnOps, defaultRequestBytes},
 		term:       2,
 		leaderLost: make(chan struct{}),
 	}
@@ -161,9 +165,18 @@ func (s *Sim) fill(h *pb.ResponseHeader) {
 }
 
 // serve carries out one call.
-func (s *Sim) serve(ctx context.Context, req proto.Message) (proto.Message, error) {
-	if err := precheck(req); err != nil {
+func (s *Sim) serve(ctx context.Context, req proto.Message, token string) (proto.Message, error) {
+	if err := s.precheck(req); err != nil {
 		return nil, err
+	}
+	writes := changes(req)
+	if writes { // reads are checked where they are answered
+		if err := s.checkToken(token); err != nil {
+			return nil, err
+		}
+		if err := s.checkSize(req); err != nil {
+			return nil, err
+		}
 	}
 	if needsLeader(req) {
 		timeout := rpctypes.ErrGRPCTimeout
@@ -179,10 +192,22 @@ func (s *Sim) serve(ctx context.Context, req proto.Message) (proto.Message, erro
 	if s.ctx.Err() != nil {
 		return nil, errStopped
 	}
-	return s.answer(req)
+	if _, anyone := req.(*pb.AuthenticateRequest); !writes && !anyone {
+		if err := s.auth.check(token); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.alarms.refuse(req); err != nil {
+		return nil, err
+	}
+	resp, err := s.answer(req)
+	if err == nil {
+		err = s.alarms.after(req)
+	}
+	return resp, err
 }
 
-func precheck(req proto.Message) error {
+func (s *Sim) precheck(req proto.Message) error {
 	switch r := req.(type) {
 	case *pb.RangeRequest:
 		return checkRange(r)
@@ -191,7 +216,9 @@ func precheck(req proto.Message) error {
 	case *pb.DeleteRangeRequest:
 		return checkDelete(r)
 	case *pb.TxnRequest:
-		return checkTxn(r)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return checkTxn(r, s.limits.txnOps)
 	}
 	return nil
 }
@@ -243,6 +270,8 @@ func (s *Sim) answer(req proto.Message) (proto.Message, error) {
 		return s.timeToLive(r), nil
 	case *pb.LeaseLeasesRequest:
 		return s.list(), nil
+	case *pb.AuthenticateRequest:
+		return orError(s.authenticate())
 	}
 	return nil, errUnimplemented
 }

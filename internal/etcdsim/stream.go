@@ -16,6 +16,7 @@ type stream struct {
 	c      *Client
 	ctx    context.Context
 	method string
+	token  string
 	server streamServer
 	up     queue
 	down   queue
@@ -33,9 +34,9 @@ type streamServer interface {
 	close()
 }
 
-func newStream(c *Client, ctx context.Context, method string) *stream {
+func newStream(c *Client, ctx context.Context, method, token string) *stream {
 	return &stream{
-		c: c, ctx: ctx, method: method,
+		c: c, ctx: ctx, method: method, token: token,
 		up: newQueue(), down: newQueue(),
 		broken: make(chan struct{}),
 	}
@@ -105,7 +106,11 @@ func await[T any](st *stream, ch <-chan T) error {
 func (st *stream) fate(call Call) (Fate, bool) {
 	call.Client, call.Method = st.c.name, st.method
 	f := st.c.fate(call)
-	if f.Lose == Nothing {
+	switch {
+	case f.Refuse != nil:
+		st.fail(f.Refuse)
+		return f, false
+	case f.Lose == Nothing:
 		return f, !st.mute(false)
 	}
 	if f.Hang {

@@ -127,10 +127,11 @@ func (w *write) live(sp span) (kvs []*mvccpb.KeyValue) {
 	return kvs
 }
 
-func serializable(r *pb.TxnRequest) bool {
+// onlyReads reports whether all that r does is reads, and such ones. etcd takes a nested transaction for a write.
+func onlyReads(r *pb.TxnRequest, such func(*pb.RangeRequest) bool) bool {
 	for _, branch := range [][]*pb.RequestOp{r.Success, r.Failure} {
 		for _, op := range branch {
-			if read := op.GetRequestRange(); read == nil || !read.Serializable {
+			if read := op.GetRequestRange(); read == nil || !such(read) {
 				return false
 			}
 		}

@@ -193,8 +193,9 @@ func (p *pair) cancelOn(i int, id int64) {
 	}
 }
 
-// mark writes the key that the first watch is for.
+// mark writes the key that the first watch is for. No alarm may refuse that.
 func (p *pair) mark() {
+	p.clearAlarms()
 	r := &pb.PutRequest{Key: []byte(p.g.prefix + "~")}
 	p.both(r, func(ctx context.Context, s side) (proto.Message, error) { return s.kv.Put(ctx, r) })
 }

@@ -43,9 +43,16 @@ func (ws *watchStream) create(r *pb.WatchCreateRequest) {
 	}
 	sp := spanOf(key, r.RangeEnd)
 	id := r.WatchId
+	var refused error
+	if r.StartRevision >= 0 { // else etcd does not look at the token
+		refused = ws.s.auth.check(ws.st.token)
+	}
 	switch {
 	case r.StartRevision < 0:
 		ws.refuse(rpctypes.ErrCompacted.Error())
+		return
+	case refused != nil:
+		ws.refuse(refused.Error())
 		return
 	case !sp.single && !sp.open && sp.key >= sp.end:
 		ws.refuse("mvcc: watcher range is empty")

@@ -2,12 +2,15 @@ package etcdtest
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdtest/member"
+	"github.com/phpgao/elock/internal/etcdtest/mode"
 )
 
 // Cluster is an etcd of several members, of one test's own. As a Server it is all of them.
@@ -18,14 +21,61 @@ type Cluster struct {
 }
 
 // StartCluster launches an etcd of n members that goes away with the test. flags are etcd's. It never is the server that
-// ELOCK_TEST_ENDPOINTS names.
+// ELOCK_TEST_ENDPOINTS names, nor behind a gRPC proxy; with flag -auth it has auth,
+// and the plain user may use the default prefix, too.
 func StartCluster(tb testing.TB, n int, flags ...string) *Cluster {
 	tb.Helper()
-	procs, err := member.LaunchCluster(tb.Context(), n, member.Config{Flags: flags})
+	s := setup{version: mode.Version(), members: n, flags: flags}
+	if mode.Auth() {
+		s.tokens = simpleTokens(shortTokens)
+	}
+	c := launch(tb, s)
+	if mode.Auth() {
+		if err := c.grant("/elock/"); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return c
+}
+
+// StartClusterAs is StartCluster without auth and with the given version of etcd, such as member.V35, whatever the flags say.
+func StartClusterAs(tb testing.TB, version string, n int, flags ...string) *Cluster {
+	tb.Helper()
+	return launch(tb, setup{version: version, members: n, flags: flags})
+}
+
+// StartTLS launches an etcd of one member that goes away with the test and serves only clients with a certificate, such as
+// its Client has. It has no auth, whatever the flags say.
+func StartTLS(tb testing.TB) *Member {
+	tb.Helper()
+	s := setup{version: mode.Version(), members: 1}
+	s.flags, s.tls = mutualTLS(tb)
+	return launch(tb, s).members[0]
+}
+
+// setup is what launch needs to know.
+type setup struct {
+	version string
+	members int
+	flags   []string
+	tokens  []string    // etcd's flags for tokens; nil without auth
+	tls     *tls.Config // a client's; nil without TLS
+}
+
+func launch(tb testing.TB, want setup) *Cluster {
+	tb.Helper()
+	c := &Cluster{Server: &Server{own: true, tls: want.tls}}
+	cfg := member.Config{Version: want.version, Flags: want.flags, TLS: want.tls}
+	if want.tokens != nil {
+		withUsers(c.Server, &cfg, want.tokens)
+	}
+	procs, err := member.LaunchCluster(tb.Context(), want.members, cfg)
+	if errors.Is(err, member.ErrMissing) {
+		tb.Skip(err)
+	}
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := &Cluster{Server: &Server{own: true}}
 	for _, proc := range procs {
 		tb.Cleanup(func() {
 			if err := proc.Stop(); err != nil {
@@ -33,12 +83,18 @@ func StartCluster(tb testing.TB, n int, flags ...string) *Cluster {
 			}
 		})
 		c.endpoints = append(c.endpoints, proc.Endpoint())
-		c.members = append(c.members, &Member{
-			Server: &Server{endpoints: []string{proc.Endpoint()}, own: true},
-			proc:   proc,
-		})
+		alone := *c.Server
+		alone.endpoints = []string{proc.Endpoint()}
+		c.members = append(c.members, &Member{Server: &alone, proc: proc})
 	}
-	c.client = c.Client(tb)
+	c.register()
+	tb.Cleanup(c.unregister)
+	if c.users != nil {
+		if err := c.enableAuth(); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	c.client = c.Root(tb)
 	return c
 }
 

@@ -2,6 +2,8 @@ package etcdtest
 
 import (
 	"context"
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,4 +61,31 @@ func (m *Member) Restart(tb testing.TB) {
 	if err := m.proc.Restart(ctx); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// RestartAs is Restart with another version of etcd, such as member.V36, which later restarts keep. etcd goes up by one minor
+// version at a time, and only once the whole cluster has arrived at the last: see ClusterVersion. A 3.7 server cannot read entries of its log that 3.5 wrote, so 3.6 must have made a
+// snapshot first: --snapshot-count=10 and some writes see to that.
+func (m *Member) RestartAs(tb testing.TB, version string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), restartTimeout)
+	defer cancel()
+	if err := m.proc.RestartAs(ctx, version); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// ClusterVersion is the version that all members have arrived at, such as "3.6". It rises some seconds after the last of
+// them was restarted.
+func (m *Member) ClusterVersion(tb testing.TB) string {
+	tb.Helper()
+	body, err := m.proc.Get(tb.Context(), "/version")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var version struct{ Etcdcluster string }
+	if err := json.Unmarshal(body, &version); err != nil {
+		tb.Fatal(err)
+	}
+	return version.Etcdcluster[:max(0, strings.LastIndex(version.Etcdcluster, "."))]
 }

@@ -56,9 +56,10 @@ func Proxy(tb testing.TB, endpoint string) *Proxied {
 func (p *Proxied) Endpoint() string { return p.endpoint }
 
 // Client returns a new client that sees etcd through the proxy, closed when the test ends.
+// It is the same user's as the server's.
 func (p *Proxied) Client(tb testing.TB, edits ...func(*clientv3.Config)) *clientv3.Client {
 	tb.Helper()
-	return newClient(tb, []string{p.endpoint}, edits...)
+	return behind(p.endpoint, p.upstream).Client(tb, edits...)
 }
 
 // Cut closes all connections and refuses new ones.

@@ -1,43 +1,49 @@
 // Package etcdtest gives tests a real etcd: one member shared by a package's tests, a member or a cluster of a test's own
-// that may be killed and paused, and a proxy that cuts, delays and swallows what a client sends.
+// that may be killed and paused, and a proxy that cuts, delays and swallows what a client sends. It can be of an older
+// version, with auth, with TLS, and behind etcd's own proxy: see package mode for the flags that choose.
 package etcdtest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"os"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/client/v3/namespace"
 	"go.uber.org/zap"
-
-	"github.com/phpgao/elock/internal/etcdtest/member"
 )
 
 // Server is an etcd to test against.
 type Server struct {
 	endpoints []string
-	own       bool // goes away with the test, with all its keys
+	direct    []string // the members themselves, where endpoints are a proxy
+	own       bool     // goes away with the test, with all its keys
+	tls       *tls.Config
+	users     *users // nil without auth
 }
 
 // Endpoints are the addresses of all members, host:port.
 func (s *Server) Endpoints() []string { return s.endpoints }
 
-// Client returns a new client of all members, closed when the test ends. Each edit may change its configuration.
+// Client returns a new client of all members, closed when the test ends. With auth it is the plain user's. Each edit may
+// change its configuration.
 func (s *Server) Client(tb testing.TB, edits ...func(*clientv3.Config)) *clientv3.Client {
 	tb.Helper()
-	return newClient(tb, s.endpoints, edits...)
+	client, err := s.dial(edits...)
+	return closing(tb, client, err)
 }
 
-func newClient(tb testing.TB, endpoints []string, edits ...func(*clientv3.Config)) *clientv3.Client {
+// Root is Client for what only an administrator may do: with auth it is the root user's. It uses no proxy.
+func (s *Server) Root(tb testing.TB, edits ...func(*clientv3.Config)) *clientv3.Client {
 	tb.Helper()
-	client, err := dial(endpoints, edits...)
+	client, err := s.dialRoot(edits...)
+	return closing(tb, client, err)
+}
+
+func closing(tb testing.TB, client *clientv3.Client, err error) *clientv3.Client {
+	tb.Helper()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -50,96 +56,62 @@ func newClient(tb testing.TB, endpoints []string, edits ...func(*clientv3.Config
 	return client
 }
 
-func dial(endpoints []string, edits ...func(*clientv3.Config)) (*clientv3.Client, error) {
-	cfg := clientv3.Config{
+func (s *Server) dial(edits ...func(*clientv3.Config)) (*clientv3.Client, error) {
+	cfg := s.config(s.endpoints)
+	if s.users != nil {
+		cfg.Username, cfg.Password = PlainUser, s.users.plainPassword()
+	}
+	return connect(cfg, edits)
+}
+
+func (s *Server) dialRoot(edits ...func(*clientv3.Config)) (*clientv3.Client, error) {
+	endpoints := s.endpoints
+	if len(s.direct) > 0 {
+		endpoints = s.direct
+	}
+	cfg := s.config(endpoints)
+	if s.users != nil {
+		cfg.Username, cfg.Password = rootUser, rootPassword
+	}
+	return connect(cfg, edits)
+}
+
+func (s *Server) config(endpoints []string) clientv3.Config {
+	return clientv3.Config{
 		Endpoints:   endpoints,
 		DialTimeout: 5 * time.Second,
 		Logger:      zap.NewNop(), // lost connections are what many tests are about
+		TLS:         s.tls,
 	}
+}
+
+func connect(cfg clientv3.Config, edits []func(*clientv3.Config)) (*clientv3.Client, error) {
 	for _, edit := range edits {
 		edit(&cfg)
 	}
 	return clientv3.New(cfg)
 }
 
-// shared is the server that Start returns, started by the first test that asks for it.
-var shared struct {
-	sync.Mutex
-	server *Server
-	member *member.Member // nil where ELOCK_TEST_ENDPOINTS names the server
-	err    error
+// servers are those that run, by endpoint: a proxy before an endpoint connects as its server's clients do.
+var servers sync.Map
+
+func (s *Server) register() {
+	for _, endpoint := range s.endpoints {
+		servers.Store(endpoint, s)
+	}
 }
 
-// Start returns the etcd that all tests of the package share, starting it if need be: one member, or what the environment
-// variable ELOCK_TEST_ENDPOINTS names (host:port, separated by commas). Tests must not stop it, and keep to a Prefix.
-func Start(tb testing.TB) *Server {
-	tb.Helper()
-	s, err := sharedServer()
-	if err != nil {
-		tb.Fatal(err)
+func (s *Server) unregister() {
+	for _, endpoint := range s.endpoints {
+		servers.Delete(endpoint)
+	}
+}
+
+// behind is a server like the one at upstream, reached through endpoint.
+func behind(endpoint, upstream string) *Server {
+	s := &Server{endpoints: []string{endpoint}}
+	if known, ok := servers.Load(upstream); ok {
+		s.tls, s.users = known.(*Server).tls, known.(*Server).users
 	}
 	return s
-}
-
-// Dial returns a new client of what Start returns, for examples, which have no testing.TB. All that it reads and writes is in
-// a namespace of its own. The caller closes it.
-func Dial() (*clientv3.Client, error) {
-	s, err := sharedServer()
-	if err != nil {
-		return nil, err
-	}
-	client, err := dial(s.endpoints)
-	if err != nil {
-		return nil, err
-	}
-	space := fmt.Sprintf("example-%08x", rand.Uint32())
-	client.KV = namespace.NewKV(client.KV, space)
-	client.Lease = namespace.NewLease(client.Lease, space)
-	client.Watcher = namespace.NewWatcher(client.Watcher, space)
-	return client, nil
-}
-
-func sharedServer() (*Server, error) {
-	shared.Lock()
-	defer shared.Unlock()
-	if shared.server == nil && shared.err == nil {
-		shared.server, shared.member, shared.err = startShared()
-	}
-	return shared.server, shared.err
-}
-
-func startShared() (*Server, *member.Member, error) {
-	if list := os.Getenv("ELOCK_TEST_ENDPOINTS"); list != "" {
-		s := &Server{endpoints: strings.Split(list, ",")}
-		if err := s.ping(); err != nil {
-			return nil, nil, fmt.Errorf("etcdtest: ELOCK_TEST_ENDPOINTS=%s: %w", list, err)
-		}
-		return s, nil, nil
-	}
-	m, err := member.Launch(context.Background(), member.Config{})
-	if err != nil {
-		return nil, nil, err
-	}
-	return &Server{endpoints: []string{m.Endpoint()}}, m, nil
-}
-
-func (s *Server) ping() error {
-	client, err := dial(s.endpoints)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	_, err = client.Get(ctx, "elock")
-	return err
-}
-
-func stopShared() error {
-	shared.Lock()
-	defer shared.Unlock()
-	if shared.member == nil {
-		return nil
-	}
-	return shared.member.Stop()
 }

@@ -16,9 +16,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/phpgao/elock"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -32,9 +34,13 @@ const (
 
 func lockOf(key int) keyspace.Key { return keyspace.MustNew[int]("shared").Key(key) }
 
-// registerOf is the fenced register of a key, recordOf where a write of it leaves its record.
-func registerOf(key int) string              { return fmt.Sprintf("/register/%d", key) }
-func recordsOf(key int) string               { return fmt.Sprintf("/records/%d/", key) }
+// locks is where the entries of all locks are in etcd.
+const locks = "/" + prefix + "/shared:/"
+
+// registerOf is the fenced register of a key, recordOf where a write of it leaves its record. Both are under the prefix, as a
+// user has no permission for more.
+func registerOf(key int) string              { return fmt.Sprintf("/%s/register:/%d", prefix, key) }
+func recordsOf(key int) string               { return fmt.Sprintf("/%s/records:/%d/", prefix, key) }
 func recordOf(key int, value int64) string   { return recordsOf(key) + strconv.FormatInt(value, 10) }
 func record(prev int64, token uint64) string { return fmt.Sprintf("%d %d", prev, token) }
 
@@ -42,9 +48,11 @@ func record(prev int64, token uint64) string { return fmt.Sprintf("%d %d", prev,
 type settings struct {
 	ID        int
 	Endpoints []string // of etcd
-	Store     string   // address
-	Journal   string   // path
-	Log       string   // path
+	Username  string   // empty without auth
+	Password  string
+	Store     string // address
+	Journal   string // path
+	Log       string // path
 }
 
 // A client is one process that uses locks.
@@ -53,7 +61,8 @@ type client struct {
 	journal journal
 	etcd    *clientv3.Client
 	store   *rpc.Client
-	l       *locker.Locker
+	e       *elock.ELocker
+	l       *locker.Locker // under e
 	values  atomic.Int64
 }
 
@@ -82,17 +91,18 @@ func newClient(encoded string) error {
 	if c.store, err = rpc.Dial("tcp", c.Store); err != nil {
 		return err
 	}
-	c.etcd, err = clientv3.New(clientv3.Config{
-		Endpoints:            c.Endpoints,
-		DialTimeout:          5 * time.Second,
-		DialKeepAliveTime:    10 * time.Second, // the least that gRPC allows
-		DialKeepAliveTimeout: 2 * time.Second,
-		Logger:               zap.NewNop(),
-	})
-	if err != nil {
-		return err
+	stop, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	if !c.connect(stop) {
+		c.journal.add(event{Kind: closed, At: now()})
+		return nil
 	}
-	c.etcd.Lease = renewals{c.etcd.Lease, c.journal}
+	defer c.etcd.Close()
+	c.etcd.Lease = c.renewals()
 	opts := []locker.Option{
 		locker.WithPrefix(prefix),
 		locker.WithOwner(fmt.Sprintf("client %d", c.ID)),
@@ -108,15 +118,9 @@ func newClient(encoded string) error {
 	if c.ID%5 == 0 {
 		opts = append(opts, locker.WithoutBatching(), locker.WithHandoff(0))
 	}
-	if c.l, err = locker.New(c.etcd, opts...); err != nil {
-		return err
-	}
+	c.e = elock.NewELocker(c.etcd, elock.WithLockerOptions(opts...))
+	c.l = c.e.Locker()
 
-	stop, cancel := context.WithCancel(context.Background())
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		cancel()
-	}()
 	var all sync.WaitGroup
 	for w := range workers {
 		all.Go(func() { c.work(stop, w) })
@@ -125,6 +129,27 @@ func newClient(encoded string) error {
 	err = c.l.Close()
 	c.journal.add(event{Kind: closed, At: now(), Err: text(err)})
 	return nil
+}
+
+// connect logs in, which fails while etcd is away and while the password is another. It reports false when stop was first.
+func (c *client) connect(stop context.Context) bool {
+	for stop.Err() == nil {
+		var err error
+		c.etcd, err = clientv3.New(clientv3.Config{
+			Endpoints:            c.Endpoints,
+			Username:             c.Username,
+			Password:             c.Password,
+			DialTimeout:          5 * time.Second,
+			DialKeepAliveTime:    10 * time.Second, // the least that gRPC allows
+			DialKeepAliveTimeout: 2 * time.Second,
+			Logger:               zap.NewNop(),
+		})
+		if err == nil {
+			return true
+		}
+		idle(stop, 100*time.Millisecond)
+	}
+	return false
 }
 
 // work takes locks until stop is done.
@@ -191,7 +216,7 @@ func (c *client) run(ctx, stop context.Context, key int, call int64) error {
 // classic holds a lock about which it hears nothing until its Unlock.
 func (c *client) classic(ctx, stop context.Context, key int, call int64) error {
 	var token locker.Token
-	if err := c.l.Lock(context.WithValue(ctx, tokens{}, &token), lockOf(key).String(), 2+rand.IntN(2)); err != nil {
+	if err := c.e.Lock(context.WithValue(ctx, tokens{}, &token), lockOf(key).String(), 2+rand.IntN(2)); err != nil {
 		return err
 	}
 	s := &stint{c: c, key: key, token: uint64(token), seen: call}
@@ -199,7 +224,7 @@ func (c *client) classic(ctx, stop context.Context, key int, call int64) error {
 	s.findLease(ctx)
 	idle(stop, longSpan())
 	letGo := now()
-	s.end(letGo, c.l.Unlock(context.Background(), lockOf(key).String()))
+	s.end(letGo, c.e.Unlock(context.Background(), lockOf(key).String()))
 	return nil
 }
 
@@ -213,192 +238,13 @@ func (tokens) HoldStart(ctx context.Context, d locker.HoldStartData) context.Con
 	return ctx
 }
 
-// A stint is a hold as its client sees it.
-type stint struct {
-	c     *client
-	h     *locker.Hold
-	key   int
-	token uint64
-	over  chan struct{} // closed when the client lets go; nil for a classic Lock
-	gone  sync.WaitGroup
+const (
+	wasSilent    = "etcd was silent"
+	contextEnded = "context ended"
+)
 
-	mu   sync.Mutex
-	seen int64 // the last moment at which it was surely held
-	told int64 // the last of them in the journal
-}
-
-func (c *client) begin(h *locker.Hold, key int, call int64) *stint {
-	s := &stint{c: c, h: h, key: key, token: uint64(h.Token()), seen: call, over: make(chan struct{})}
-	c.journal.add(event{Kind: granted, Key: key, Token: s.token, Call: call, At: now()})
-	s.gone.Go(s.believe)
-	s.findLease(h.Context())
-	return s
-}
-
-// findLease looks which lease the lock's entry has. The hold's fence would tell, but a lock whose fence was asked for does
-// not pass on within the process.
-func (s *stint) findLease(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	rev := int64(s.token >> 16)
-	resp, err := s.c.etcd.Get(ctx, lockOf(s.key).Path(prefix), clientv3.WithPrefix(),
-		clientv3.WithMinCreateRev(rev), clientv3.WithMaxCreateRev(rev))
-	if err == nil && len(resp.Kvs) == 1 {
-		s.c.journal.add(event{Kind: leased, Key: s.key, Token: s.token, Lease: resp.Kvs[0].Lease, At: now()})
-	}
-}
-
-// believe looks all the time whether the lock is held.
-func (s *stint) believe() {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for s.held() {
-		select {
-		case <-s.over:
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// held looks whether the lock is held, and remembers when it was. The time comes first: a process that is paused after its
-// look has still seen no more than that.
-func (s *stint) held() bool {
-	at := now()
-	if s.h.Err() != nil {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen = max(s.seen, at)
-	if at-s.told > int64(30*time.Millisecond) {
-		s.told = at
-		s.c.journal.add(event{Kind: trusted, Key: s.key, Token: s.token, Seen: at, At: at})
-	}
-	return true
-}
-
-// end tells how the release went, which began at letGo. A confirmed one has found the key, or passed the lock on within the
-// process: it was held until then.
-func (s *stint) end(letGo int64, err error) {
-	if s.over != nil {
-		close(s.over)
-		s.gone.Wait()
-	}
-	if err == nil {
-		s.seen = max(s.seen, letGo)
-	}
-	s.c.journal.add(event{Kind: ended, Key: s.key, Token: s.token, Seen: s.seen, At: now(), Err: why(err)})
-}
-
-// work updates the registers, or only the one that knows tokens. When that fails it clings to the lock, as who waits for better times does.
-func (s *stint) work(stop context.Context) {
-	fence := rand.IntN(3) > 0
-	for range 1 + rand.IntN(3) {
-		if !s.update(stop, fence) {
-			s.linger(stop, 6*time.Second)
-			return
-		}
-	}
-}
-
-// linger lets time pass while the lock is held.
-func (s *stint) linger(stop context.Context, d time.Duration) {
-	ctx, cancel := context.WithCancel(s.h.Context())
-	defer cancel()
-	defer context.AfterFunc(stop, cancel)()
-	idle(ctx, d)
-}
-
-// update reads and writes the registers. It reports whether another update may follow: not after a write that may yet
-// happen, which the fence would let pass.
-func (s *stint) update(stop context.Context, fence bool) bool {
-	c, ctx := s.c, s.h.Context()
-	visit := Visit{Client: c.ID, Key: s.key, Token: s.token, Value: int64(c.ID)<<32 | c.values.Add(1)}
-	if c.store.Call("Store.Read", visit, &visit.Prev) != nil {
-		return false
-	}
-	var prev int64
-	if fence {
-		var err error
-		if prev, err = c.read(ctx, s.key); err != nil {
-			return false
-		}
-	}
-	s.linger(stop, longSpan())
-	if !s.held() {
-		if rand.IntN(2) == 0 {
-			return false
-		}
-		ctx = context.Background() // it knows better, and writes: fence and token must stop it where it does harm
-	}
-	written := !fence || c.write(ctx, s, prev, visit.Value)
-	return c.store.Call("Store.Write", visit, new(struct{})) == nil && written
-}
-
-func (c *client) read(ctx context.Context, key int) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
-	defer cancel()
-	call := now()
-	resp, err := c.etcd.Get(ctx, registerOf(key))
-	if err != nil {
-		return 0, err
-	}
-	e := event{Kind: read, Key: key, Call: call, At: now()}
-	if len(resp.Kvs) > 0 {
-		if e.Value, err = strconv.ParseInt(string(resp.Kvs[0].Value), 10, 64); err != nil {
-			panic(err)
-		}
-	}
-	c.journal.add(e)
-	return e.Value, nil
-}
-
-// write writes the fenced register. It does not compare the value: only the lock protects what was read.
-func (c *client) write(ctx context.Context, s *stint, prev, value int64) bool {
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
-	defer cancel()
-	e := event{Kind: write, Key: s.key, Token: s.token, Prev: prev, Value: value, Call: now()}
-	e.At = e.Call
-	c.journal.add(e)
-	resp, err := c.etcd.Txn(ctx).If(s.h.Fence()).Then(
-		clientv3.OpPut(registerOf(s.key), strconv.FormatInt(value, 10)),
-		clientv3.OpPut(recordOf(s.key, value), record(prev, s.token)),
-	).Commit()
-	e.Kind, e.At = wrote, now()
-	switch {
-	case err != nil:
-		e.Err = "unknown: " + err.Error()
-	case !resp.Succeeded:
-		e.Err = fenced
-	}
-	c.journal.add(e)
-	return e.Err == ""
-}
-
-// renewals tells the journal of leases that are granted or renewed.
-type renewals struct {
-	clientv3.Lease
-	journal journal
-}
-
-func (r renewals) Grant(ctx context.Context, seconds int64) (*clientv3.LeaseGrantResponse, error) {
-	call := now()
-	resp, err := r.Lease.Grant(ctx, seconds)
-	if err == nil {
-		r.journal.add(event{Kind: renewed, Lease: int64(resp.ID), Call: call, At: now(), Value: resp.TTL})
-	}
-	return resp, err
-}
-
-func (r renewals) KeepAliveOnce(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseKeepAliveResponse, error) {
-	call := now()
-	resp, err := r.Lease.KeepAliveOnce(ctx, id)
-	if err == nil {
-		r.journal.add(event{Kind: renewed, Lease: int64(id), Call: call, At: now(), Value: resp.TTL})
-	}
-	return resp, err
-}
+// expected is why acquires may fail whether there is a fault or not.
+var expected = []string{wasSilent, contextEnded, locker.ErrLocked.Error()}
 
 // why names an error for the figures: "" for none, and otherwise one of few.
 func why(err error) string {
@@ -409,11 +255,14 @@ func why(err error) string {
 	case errors.As(err, &lost):
 		return lost.Reason.String()
 	case errors.Is(err, locker.ErrUnavailable):
-		return "etcd was silent"
+		return wasSilent
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return "context ended"
+		return contextEnded
 	}
-	for _, known := range []error{locker.ErrLocked, locker.ErrMaxHeld, locker.ErrClosed} {
+	for _, known := range []error{
+		locker.ErrLocked, locker.ErrMaxHeld, locker.ErrClosed,
+		rpctypes.ErrNoSpace, rpctypes.ErrPermissionDenied, rpctypes.ErrAuthFailed,
+	} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}

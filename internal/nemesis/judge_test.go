@@ -3,128 +3,16 @@ package nemesis_test
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/phpgao/elock/locker"
 )
-
-// A history is all that is known after a run.
-type history struct {
-	holds  []hold
-	ops    []operation      // on the fenced registers
-	chains map[int][]commit // of the fenced registers, by key, in etcd's order
-	acts   []act
-	faults []window
-
-	resumed  []int64             // when members that were paused went on
-	promises map[int64][]promise // etcd's, by lease
-	fates    map[entry]fate      // of entries that are gone
-}
-
-// A promise is etcd's answer to a client that granted or renewed a lease.
-type promise struct {
-	call int64
-	ttl  time.Duration
-}
-
-// A hold is one grant and its end.
-type hold struct {
-	client, key int
-	token       uint64
-	lease       int64  // 0 if unknown, as its client had no answer from etcd
-	asked       int64  // before
-	granted     int64  // after
-	seen        int64  // when its client last knew that it held
-	ended       int64  // after its client knew, or was dead
-	err         string // why it ended: "" for a confirmed release
-}
-
-// killed is the err of a hold whose client was killed.
-const killed = "client killed"
-
-// An operation is a read or a write of a fenced register.
-type operation struct {
-	client, key int
-	write       bool
-	value, prev int64
-	token       uint64
-	call, at    int64
-	err         string // of a write: "", fenced, or why nobody knows
-}
-
-// A commit is a write that etcd has made.
-type commit struct {
-	value, prev int64
-	token       uint64
-	rev         int64
-	times       int64 // how often it was made
-}
-
-// An entry is a key in etcd that stands for a lock, by its create revision. It may serve several holds of one process, one
-// after the other, without a word to etcd.
-type entry struct {
-	key int
-	rev int64
-}
-
-func (h hold) entry() entry { return entry{h.key, int64(h.token >> 16)} }
-
-const (
-	deleted = "key deleted"
-	evicted = "lock evicted"
-	revoked = "lease revoked"
-)
-
-// An act takes a lock away from its holder.
-type act struct {
-	name     string  // deleted, evicted or revoked
-	lease    int64   // 0 if only one lock is meant
-	entries  []entry // that are struck, as far as known before
-	from, to int64
-}
-
-// strikes reports whether a takes the lock of h away. It can also have done so before h was granted: for a while a process
-// may pass on what it has lost.
-func (a act) strikes(h hold) bool {
-	if a.lease != 0 && h.lease != 0 {
-		return a.lease == h.lease && a.from <= h.ended
-	}
-	return a.from <= h.ended && slices.Contains(a.entries, h.entry())
-}
-
-// actsOn are those that struck x. An eviction may find another holder than the one that was there just before: then it is the
-// last one of its key before x was told.
-func (h history) actsOn(x hold) (all []act) {
-	var eviction []act
-	for _, a := range h.acts {
-		if a.strikes(x) {
-			all = append(all, a)
-		} else if a.name == evicted && a.entries[0].key == x.key && a.from <= x.ended {
-			eviction = []act{a}
-		}
-	}
-	if len(all) == 0 && x.err == locker.Evicted.String() {
-		return eviction
-	}
-	return all
-}
-
-// A window is when something went on.
-type window struct {
-	name     string
-	from, to int64
-}
-
-// disturbed reports whether a fault may have been felt between from and to.
-func (h history) disturbed(from, to int64) bool {
-	return slices.ContainsFunc(h.faults, func(f window) bool { return f.from < to && f.to+int64(aftermath) > from })
-}
 
 const (
 	// lateness is how long a holder may take to hear of an operator's act: 2 seconds, and 3 for a machine that is busy.
@@ -164,6 +52,9 @@ func judge(h history) verdict {
 	}
 	for key, ops := range byKey(h.ops, func(x operation) int { return x.key }) {
 		v.register(key, ops, h.chains[key])
+	}
+	for _, x := range h.failures {
+		v.refused(h, x)
 	}
 	v.took = time.Since(began)
 	return v
@@ -232,7 +123,7 @@ func (v *verdict) locks(h history, key int, holds []hold) {
 }
 
 // trust judges whether x was believed in no longer than etcd had promised: until a tenth of the TTL before its end, counted
-// from before the request. It holds whatever else is wrong.
+// from before the request. It holds whatever else is wrong. A release may find the entry in etcd later than that.
 func (v *verdict) trust(h history, x hold) {
 	until := x.asked
 	for _, p := range h.promises[x.lease] {
@@ -240,9 +131,9 @@ func (v *verdict) trust(h history, x hold) {
 			until = max(until, p.call+int64(p.ttl-p.ttl/10))
 		}
 	}
-	if x.lease != 0 && x.seen > until {
+	if x.lease != 0 && x.believed > until {
 		v.fail("key %d: client %d believed in token %d for %v longer than etcd had promised: %+v",
-			x.key, x.client, x.token, time.Duration(x.seen-until), x)
+			x.key, x.client, x.token, time.Duration(x.believed-until), x)
 	}
 }
 
@@ -267,13 +158,13 @@ func (h history) betrayal(x hold, next int64) (at int64, found bool) {
 // unprovoked judges the end of a hold that no operator took away.
 func (v *verdict) unprovoked(h history, x hold) {
 	switch x.err {
-	case locker.KeyDeleted.String(), locker.Evicted.String():
+	case locker.ReasonKeyDeleted.String(), locker.ReasonEvicted.String():
 		if h.disturbed(x.granted, x.ended) {
 			v.unexplained = append(v.unexplained, fmt.Sprintf("%+v, gone as %+v", x, h.fates[x.entry()]))
 			return
 		}
 		v.fail("key %d: client %d says of token %d: %s, and nobody did it: %+v, gone as %+v", x.key, x.client, x.token, x.err, x, h.fates[x.entry()])
-	case locker.LeaseExpired.String(), locker.Deadline.String():
+	case locker.ReasonLeaseExpired.String(), locker.ReasonDeadline.String():
 		if !h.disturbed(x.granted, x.ended) {
 			v.unprovokedLosses++
 		}
@@ -296,6 +187,32 @@ func (v *verdict) late(h history, x hold, a act) {
 	}
 }
 
+// refusals are the errors of etcd that an acquire may meet, each with the faults that explain it. All others pass, and no
+// acquire fails with one.
+var refusals = map[string][]string{
+	rpctypes.ErrNoSpace.Error():          {quotaFilled},
+	rpctypes.ErrPermissionDenied.Error(): {roleRevoked},
+	rpctypes.ErrAuthFailed.Error():       {otherPassword, passwordChanged},
+}
+
+// losses are why an acquire may fail whose lock was lost before it could return.
+var losses = []string{
+	locker.ReasonLeaseExpired.String(), locker.ReasonDeadline.String(), locker.ReasonKeyDeleted.String(), locker.ReasonEvicted.String(),
+}
+
+// refused judges an acquire that failed.
+func (v *verdict) refused(h history, x failure) {
+	if slices.Contains(expected, x.err) || slices.Contains(losses, x.err) && (h.disturbed(x.call, x.at) || h.acted(x.call, x.at)) {
+		return
+	}
+	for _, f := range h.faults {
+		if slices.Contains(refusals[x.err], f.name) && f.from < x.at && f.to+int64(aftermath) > x.call {
+			return
+		}
+	}
+	v.fail("key %d: an acquire of client %d, from %d to %d, failed for no reason that was given: %s", x.key, x.client, x.call, x.at, x.err)
+}
+
 type lockInput struct {
 	token uint64
 	take  bool
@@ -313,101 +230,6 @@ var lockModel = porcupine.Model{
 		}
 		return s.holder == in.token, lockState{0, s.last}
 	},
-}
-
-// register judges one fenced register: what etcd has made of it, and what clients saw of that.
-func (v *verdict) register(key int, ops []operation, chain []commit) {
-	place := make(map[int64]int) // in the chain, by value
-	for i, c := range chain {
-		before := commit{}
-		if i > 0 {
-			before = chain[i-1]
-		}
-		if c.prev != before.value {
-			v.fail("key %d: an update is lost: %+v follows %+v", key, c, before)
-		}
-		if c.token < before.token {
-			v.fail("key %d: the fence let an earlier holder write: %+v after %+v", key, c, before)
-		}
-		if c.times != 1 {
-			v.fail("key %d: a write was made %d times: %+v", key, c.times, c)
-		}
-		place[c.value] = i
-	}
-
-	// When a write was made for sure: before any that came after it in the chain was answered.
-	by := make([]int64, len(chain)+1)
-	for i := range by {
-		by[i] = math.MaxInt64
-	}
-	unclaimed := maps.Clone(place)
-	var known []operation // what porcupine has to explain
-	for _, op := range ops {
-		i, there := place[op.value]
-		switch {
-		case !op.write:
-		case there && op.err == fenced:
-			v.fail("key %d: a write that was refused is there: %+v", key, op)
-		case !there && op.err == "":
-			v.fail("key %d: a write that was confirmed is not there: %+v", key, op)
-		case !there:
-			continue
-		case op.err == "":
-			by[i] = op.at
-		}
-		known = append(known, op)
-		if op.write {
-			delete(unclaimed, op.value)
-		}
-	}
-	for value := range unclaimed {
-		v.fail("key %d: nobody wrote %d", key, value)
-	}
-	for i := len(chain) - 1; i >= 0; i-- {
-		by[i] = min(by[i], by[i+1])
-	}
-	for i, op := range known {
-		if op.write && op.err != "" {
-			known[i].at = by[place[op.value]]
-		}
-	}
-
-	// Where no operation is under way the history can be cut, as the chain tells the value there.
-	slices.SortFunc(known, func(a, b operation) int { return cmp.Compare(a.call, b.call) })
-	var part []porcupine.Operation
-	var value, next int64
-	last, busy := -1, int64(0)
-	check := func() {
-		if len(part) > 0 {
-			v.porcupine(fmt.Sprintf("register of key %d", key), registerModel(value), part)
-		}
-		part, value = part[:0], next
-	}
-	for _, op := range known {
-		if len(part) >= piece && op.call > busy {
-			check()
-		}
-		part = append(part, porcupine.Operation{ClientId: op.client, Input: op, Call: op.call, Return: op.at})
-		busy = max(busy, op.at)
-		if op.write && place[op.value] > last {
-			last, next = place[op.value], op.value
-		}
-	}
-	check()
-}
-
-// registerModel is a register whose writes replace what they have read.
-func registerModel(value int64) porcupine.Model {
-	return porcupine.Model{
-		Init: func() any { return value },
-		Step: func(state, input, _ any) (bool, any) {
-			op := input.(operation)
-			if op.write {
-				return state == op.prev, op.value
-			}
-			return state == op.value, state
-		},
-	}
 }
 
 func (v *verdict) porcupine(what string, model porcupine.Model, ops []porcupine.Operation) {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
 	"github.com/phpgao/elock/locker"
 )
 
@@ -20,8 +22,8 @@ func twoHolds() history {
 		7: {{call: 1 * second, ttl: 30 * time.Second}},
 		8: {{call: 1 * second, ttl: 30 * time.Second}},
 	}, holds: []hold{
-		{client: 1, token: 10 << 16, lease: 7, asked: 1 * second, granted: 2 * second, seen: 5 * second, ended: 6 * second},
-		{client: 2, token: 20 << 16, lease: 8, asked: 3 * second, granted: 7 * second, seen: 8 * second, ended: 9 * second},
+		{client: 1, token: 10 << 16, lease: 7, asked: 1 * second, granted: 2 * second, seen: 5 * second, believed: 5 * second, ended: 6 * second},
+		{client: 2, token: 20 << 16, lease: 8, asked: 3 * second, granted: 7 * second, seen: 8 * second, believed: 8 * second, ended: 9 * second},
 	}}
 }
 
@@ -53,6 +55,9 @@ func TestGoodHistoriesPass(t *testing.T) {
 		"a paused client that is told late of a hold that is over": edit(twoHolds(), func(h *history) {
 			h.holds[0].granted, h.holds[0].seen, h.holds[0].ended = 20*second, 1*second, 21*second
 		}),
+		"a hold that is released after its lease was good, and is still in etcd": edit(twoHolds(), func(h *history) {
+			h.holds[0].believed, h.promises[7][0].ttl = 3*second, 3*time.Second
+		}),
 		"a lock taken away, and its holder told at once": edit(twoHolds(), func(h *history) {
 			h.holds[1].granted = 4 * second
 			h.acts = []act{{name: deleted, entries: []entry{{0, 10}}, from: 3 * second, to: 3 * second}}
@@ -63,8 +68,23 @@ func TestGoodHistoriesPass(t *testing.T) {
 			h.faults = []window{{name: "client paused", from: 1 * second, to: 4 * second}}
 		}),
 		"an eviction that found another holder than expected": edit(twoHolds(), func(h *history) {
-			h.holds[1].granted, h.holds[0].err = 4*second, locker.Evicted.String()
+			h.holds[1].granted, h.holds[0].err = 4*second, locker.ReasonEvicted.String()
 			h.acts = []act{{name: evicted, entries: []entry{{0, 9}}, from: 3 * second, to: 3 * second}}
+		}),
+		"an acquire that is refused while the quota is full, and one that ends with its context": edit(twoHolds(), func(h *history) {
+			h.faults = []window{{name: quotaFilled, from: 1 * second, to: 2 * second}}
+			h.failures = []failure{
+				{call: 1 * second, at: 3 * second, err: rpctypes.ErrNoSpace.Error()},
+				{call: 20 * second, at: 23 * second, err: contextEnded},
+			}
+		}),
+		"an acquire whose lock is lost amid faults, and one whose lock is taken away": edit(twoHolds(), func(h *history) {
+			h.faults = []window{{name: memberSilent, from: 1 * second, to: 2 * second}}
+			h.acts = []act{{name: revoked, lease: 9, from: 23 * second, to: 23 * second}}
+			h.failures = []failure{
+				{call: 1 * second, at: 3 * second, err: locker.ReasonDeadline.String()},
+				{call: 20 * second, at: 24 * second, err: locker.ReasonLeaseExpired.String()},
+			}
 		}),
 		"a lease that a deposed leader revokes": edit(twoHolds(), func(h *history) {
 			h.holds[1].granted = 4 * second
@@ -130,7 +150,22 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 			h.holds[0].err, h.holds[0].seen, h.holds[0].ended = killed, 8*second, 8*second
 		})},
 		{"a lock that is lost to nobody", "nobody did it", edit(twoHolds(), func(h *history) {
-			h.holds[0].err = locker.KeyDeleted.String()
+			h.holds[0].err = locker.ReasonKeyDeleted.String()
+		})},
+		{"an acquire that is refused for another fault's reason", "failed for no reason", edit(twoHolds(), func(h *history) {
+			h.faults = []window{{name: quotaFilled, from: 1 * second, to: 2 * second}}
+			h.failures = []failure{{call: 1 * second, at: 3 * second, err: rpctypes.ErrPermissionDenied.Error()}}
+		})},
+		{"an acquire that is refused long after the fault", "failed for no reason", edit(twoHolds(), func(h *history) {
+			h.faults = []window{{name: quotaFilled, from: 1 * second, to: 2 * second}}
+			h.failures = []failure{{call: 8 * second, at: 9 * second, err: rpctypes.ErrNoSpace.Error()}}
+		})},
+		{"an acquire whose lock is lost to nobody", "failed for no reason", edit(twoHolds(), func(h *history) {
+			h.failures = []failure{{call: 1 * second, at: 3 * second, err: locker.ReasonKeyDeleted.String()}}
+		})},
+		{"an acquire that fails with what passes", "failed for no reason", edit(twoHolds(), func(h *history) {
+			h.faults = []window{{name: otherPassword, from: 1 * second, to: 2 * second}}
+			h.failures = []failure{{call: 1 * second, at: 3 * second, err: rpctypes.ErrInvalidAuthToken.Error()}}
 		})},
 		{"a lease believed in for longer than it was promised", "longer than etcd had promised", edit(twoHolds(), func(h *history) {
 			h.promises[7][0].ttl = 4 * time.Second

@@ -121,3 +121,10 @@ func (s *store) last(key int) int {
 	}
 	return 0
 }
+
+// writes is how many were accepted.
+func (s *store) writes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.accepted
+}

@@ -45,7 +45,7 @@ func (w *witness) stop() map[entry]fate {
 func (w *witness) watch(ctx context.Context, c *clientv3.Client, from int64) int64 {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for resp := range c.Watch(ctx, "/"+prefix, clientv3.WithPrefix(), clientv3.WithPrevKV(), clientv3.WithRev(from)) {
+	for resp := range c.Watch(ctx, locks, clientv3.WithPrefix(), clientv3.WithPrevKV(), clientv3.WithRev(from)) {
 		from = max(from, resp.CompactRevision) // what was before that, it has missed
 		for _, ev := range resp.Events {
 			from = ev.Kv.ModRevision + 1

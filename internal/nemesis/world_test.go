@@ -29,24 +29,32 @@ const (
 // A world is a cluster, the processes that use it, and what happened to them.
 type world struct {
 	t        *testing.T
+	began    int64
 	dir      string // of the journals; kept when the test fails
 	cluster  *etcdtest.Cluster
-	operator *clientv3.Client
+	operator *clientv3.Client                      // may do everything
+	fronts   []*etcdtest.Proxied                   // one for each member, through which all clients see it
+	tokens   string                                // their kind; empty without auth
 	direct   map[*etcdtest.Member]*clientv3.Client // to one member only
 	store    *store
 	witness  *witness
 	seats    []*seat
 
-	mu      sync.Mutex
-	ids     int           // of clients, so far
-	deaths  map[int]int64 // clients that were killed, and when they surely were dead
-	acts    []act
-	faults  []window // that disturb
-	resumed []int64  // when paused members went on
-	calms   []window // from the end of faults to the beginning of others
-	worst   time.Duration
-	counts  map[string]int // of faults
-	vain    int            // operator's acts that failed
+	passwords sync.Mutex // has whoever changes the password
+
+	mu       sync.Mutex
+	password string        // of a client that is launched now
+	ids      int           // of clients, so far
+	deaths   map[int]int64 // clients that were killed, and when they surely were dead
+	acts     []act
+	faults   []window // that disturb
+	resumed  []int64  // when paused members went on
+	restored int64    // when nothing was left of faults but what clients felt
+	calms    []window // from the end of faults to the beginning of others
+	worst    time.Duration
+	counts   map[string]int // of faults
+	vain     int            // operator's acts that failed
+	full     int            // how often etcd had no space
 }
 
 // A seat is a place for a client, with its own connections. When the client ends, another takes the seat.
@@ -57,12 +65,16 @@ type seat struct {
 	proc    *process.Process
 }
 
-func newWorld(t *testing.T) *world {
+// newWorld has clients use a cluster. tokens, of a cluster with auth, are its kind; password is the plain user's.
+func newWorld(t *testing.T, c *etcdtest.Cluster, tokens, password string) *world {
 	w := &world{
-		t:      t,
-		direct: make(map[*etcdtest.Member]*clientv3.Client),
-		deaths: make(map[int]int64),
-		counts: make(map[string]int),
+		t:        t,
+		cluster:  c,
+		tokens:   tokens,
+		password: password,
+		direct:   make(map[*etcdtest.Member]*clientv3.Client),
+		deaths:   make(map[int]int64),
+		counts:   make(map[string]int),
 	}
 	var err error
 	if w.dir, err = os.MkdirTemp("", "elock-nemesis-"); err != nil {
@@ -75,10 +87,10 @@ func newWorld(t *testing.T) *world {
 			os.RemoveAll(w.dir)
 		}
 	})
-	w.cluster = etcdtest.StartCluster(t, members)
-	w.operator = w.cluster.Client(t)
-	for _, m := range w.cluster.Members() {
-		w.direct[m] = m.Client(t)
+	w.operator = c.Root(t)
+	for _, m := range c.Members() {
+		w.direct[m] = m.Root(t)
+		w.fronts = append(w.fronts, etcdtest.Proxy(t, m.Endpoint()))
 	}
 	w.witness = newWitness(w.operator)
 	t.Cleanup(func() { w.witness.stop() })
@@ -88,8 +100,8 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { w.store.listener.Close() })
 	for range clients {
 		s := &seat{world: w}
-		for _, m := range w.cluster.Members() {
-			s.proxies = append(s.proxies, etcdtest.Proxy(t, m.Endpoint()))
+		for _, front := range w.fronts {
+			s.proxies = append(s.proxies, etcdtest.Proxy(t, front.Endpoint()))
 		}
 		s.launch()
 		t.Cleanup(func() { s.proc.Kill() })
@@ -108,8 +120,12 @@ func (s *seat) launch() {
 	s.mu.Lock()
 	s.ids++
 	s.id = s.ids
+	password := s.password
 	s.mu.Unlock()
 	set := settings{ID: s.id, Store: s.store.listener.Addr().String(), Journal: s.path(s.id, "journal"), Log: s.path(s.id, "log")}
+	if s.tokens != "" {
+		set.Username, set.Password = etcdtest.PlainUser, password
+	}
 	for _, p := range s.proxies {
 		set.Endpoints = append(set.Endpoints, p.Endpoint())
 	}
@@ -160,9 +176,10 @@ func (w *world) happened(f window, disturbs bool) {
 	}
 }
 
-// recover waits until each client has locked each key after the last fault.
+// recover restores what faults have left behind, and waits until each client has locked each key after the last of them.
 func (w *world) recover() {
 	from := now()
+	w.restore()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for range tick.C {
@@ -171,6 +188,9 @@ func (w *world) recover() {
 		if len(missing) == 0 {
 			w.worst = max(w.worst, took)
 			return
+		}
+		if now()-w.restored > int64(aftermath) {
+			w.restore()
 		}
 		if took > recovery {
 			w.t.Errorf("%v after the last fault, these have not locked: %s", took, strings.Join(missing, ", "))
@@ -197,7 +217,7 @@ func (w *world) leftovers() {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		entries, err := w.operator.Get(ctx, "/"+prefix, clientv3.WithPrefix())
+		entries, err := w.operator.Get(ctx, locks, clientv3.WithPrefix())
 		if err != nil {
 			w.t.Errorf("look for what is left: %v", err)
 			return
@@ -216,112 +236,6 @@ func (w *world) leftovers() {
 			w.t.Errorf("left in etcd: %v %v", entries.Kvs, leases.Leases)
 			return
 		}
-	}
-}
-
-// chain returns what was written to a fenced register, in order.
-func (w *world) chain(key int) []commit {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	resp, err := w.operator.Get(ctx, recordsOf(key), clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var all []commit
-	for _, kv := range resp.Kvs {
-		c := commit{rev: kv.CreateRevision, times: kv.Version}
-		_, err := fmt.Sscanf(strings.TrimPrefix(string(kv.Key), recordsOf(key))+" "+string(kv.Value), "%d %d %d", &c.value, &c.prev, &c.token)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		all = append(all, c)
-	}
-	final, err := w.operator.Get(ctx, registerOf(key))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if len(all) > 0 && (len(final.Kvs) == 0 || string(final.Kvs[0].Value) != strconv.FormatInt(all[len(all)-1].value, 10)) {
-		w.t.Errorf("key %d: the register is %v, and the last write %+v", key, final.Kvs, all[len(all)-1])
-	}
-	return all
-}
-
-// A tale is what one client told, put together.
-type tale struct {
-	history
-	failed map[string]int // acquires, by reason
-	end    *event         // of its Locker
-}
-
-// tell reads a client's journal. dead is when it was killed, or 0.
-func (w *world) tell(id int, dead int64) (*tale, error) {
-	events, err := readJournal(w.path(id, "journal"))
-	if err != nil && !(dead != 0 && os.IsNotExist(err)) { // killed before it began
-		return nil, err
-	}
-	s := &tale{failed: make(map[string]int)}
-	s.promises = make(map[int64][]promise)
-	type grant struct { // locks that are granted together may have the same token
-		key   int
-		token uint64
-	}
-	open := make(map[grant]*hold)
-	writes := make(map[int64]*operation)
-	for _, e := range events {
-		g := grant{e.Key, e.Token}
-		switch e.Kind {
-		case renewed:
-			s.promises[e.Lease] = append(s.promises[e.Lease], promise{e.Call, time.Duration(e.Value) * time.Second})
-		case failed:
-			s.failed[e.Err]++
-		case granted:
-			if open[g] != nil {
-				return nil, fmt.Errorf("client %d was granted twice: %+v", id, e)
-			}
-			open[g] = &hold{client: id, key: e.Key, token: e.Token, asked: e.Call, granted: e.At}
-		case leased:
-			open[g].lease = e.Lease
-		case trusted:
-			open[g].seen = e.Seen
-		case ended:
-			h := open[g]
-			h.seen, h.ended, h.err = max(h.seen, e.Seen), e.At, e.Err
-			s.holds = append(s.holds, *h)
-			delete(open, g)
-		case read:
-			s.ops = append(s.ops, operation{client: id, key: e.Key, value: e.Value, call: e.Call, at: e.At})
-		case write:
-			writes[e.Value] = &operation{client: id, key: e.Key, write: true, value: e.Value, prev: e.Prev, token: e.Token, call: e.Call, err: killed}
-		case wrote:
-			o := writes[e.Value]
-			o.at, o.err = e.At, e.Err
-			s.ops = append(s.ops, *o)
-			delete(writes, e.Value)
-		case closed:
-			s.end = &e
-		}
-	}
-	for _, h := range open {
-		h.ended, h.err = dead, killed
-		s.holds = append(s.holds, *h)
-	}
-	for _, o := range writes {
-		s.ops = append(s.ops, *o)
-	}
-	if dead == 0 && (s.end == nil || len(open)+len(writes) > 0) {
-		return nil, fmt.Errorf("client %d ended in the middle", id)
-	}
-	return s, nil
-}
-
-// silent checks that a client had nothing to complain about: a panic, or a data race.
-func (w *world) silent(id int) {
-	out, err := os.ReadFile(w.path(id, "out"))
-	if err != nil {
-		w.t.Error(err)
-	}
-	if len(out) > 0 {
-		w.t.Errorf("client %d says:\n%s", id, out[:min(len(out), 8192)])
 	}
 }
 

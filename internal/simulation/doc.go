@@ -5,6 +5,11 @@
 //	go test ./internal/simulation -seeds=100000       more of them
 //	go test ./internal/simulation -seed=42 -v         one of them, with its history
 //
+// Besides messages, leaders and leases, production has tokens that die, alarms, limits and refusals, and hooks that are slow or
+// panic. A run has all of them, or those that -faults names:
+//
+//	go test ./internal/simulation -faults=tokens,nospace
+//
 // A seed fixes the work and the faults. Where several goroutines act at one moment the scheduler has a say, so that a run may
 // differ from the last in its details: repeat it with -count.
 //

@@ -1,69 +1,77 @@
 package simulation_test
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"strings"
+	"slices"
 	"testing"
 )
 
-var mutations = flag.Int("mutations", 0, "plant mistakes in package locker; each must be found within so many seeds")
-
-// A mistake is a change to a file of package locker that breaks a promise. The old text must be there exactly once.
-type mistake struct{ name, file, old, new string }
+var mutations = flag.Int("mutations", 0, "plant mistakes in the library; each must be found within so many seeds")
 
 var mistakes = []mistake{
-	{"deadline from receipt", "lease.go", "s.extend(sent, ", "sent = s.l.now()\n\ts.extend(sent, "},
-	{"deadline without margin", "lease.go", "d := sent.add(ttl - ttl/margin)", "d := sent.add(ttl)"},
-	{"release without comparison", "remove.go", "cmps: []clientv3.Cmp{created(name, rev)},", ""},
-	{"grant without a look at the own entry", "claim.go", "if len(own) == 0 || !c.is(own[0]) {", "if len(own) < 0 {"},
-	{"grant with others ahead", "feed.go", "c.place.ahead, c.place.n = left, len(left)", "c.place.ahead, c.place.n = nil, 0"},
-	{"watch without reading again", "feed.go", "sure := live && f.from <= c.place.rev", "sure := live"},
-	{"unknown outcome: lost answer taken for a refusal", "enter.go", "case refused(err):\n\t\t\tc.sent", "case true:\n\t\t\tc.sent"},
-	{"unknown outcome: nothing cleaned up", "acquire.go", "if c.sent {\n\t\t\tc.settle", "if false {\n\t\t\tc.settle"},
-	{"unknown outcome: late write forgotten", "settle.go", "if !deleted && c.rev == 0 {", "if deleted && !deleted {"},
-	{"ctx not checked in the lane", "queue.go", "case <-ctx.Done():\n\t\terr", "case <-context.Background().Done():\n\t\terr"},
-	{"ctx not checked in the queue", "feed.go", "case <-ctx.Done():\n\t\t\treturn", "case <-context.Background().Done():\n\t\t\treturn"},
-	{"ctx not checked at the grant", "claim.go", "\treturn context.Cause(ctx)\n}", "\treturn nil\n}"},
-	{"token not increased", "token.go", "Token(createRevision) << tokenShift", "1 << tokenShift"},
-	{"lane opened before the release is settled", "settle.go", "c.clean(cause); finish()", "finish(); c.clean(cause)"},
-	{"requeue of unknown outcome forgotten", "requeue.go", "c.heir = heir", "_ = heir"},
-	{"lock handed on under its fence", "release.go", "return !h.fenced && ", "return "},
-	{"end of a hook missed", "hold.go", "if !told {", "if !told && d.Cause == ErrReleased {"},
-	{"try without a look at the queue", "enter.go", "of.RangeEnd = c.dirEnd()", "_ = c.dirEnd"},
-	{"late write put over a younger entry", "enter.go", "cmps: []clientv3.Cmp{created(c.name, 0)}, ", ""},
-	{"hope without a look at the queue", "enter.go", "empty.GetCompare().RangeEnd = c.dirEnd()", "_ = c.dirEnd"},
-	{"several acquired although one is not free", "free.go", "t.cmps = append(t.cmps, c.unclaimed())", ""},
-	{"shared hold beside one that is alone", "claim.go", "return !alone(kv) })", "return true })"},
-	{"shared entry removed while others hold", "shared.go", "if s.readers--; s.readers > 0 {", "if s.readers--; s.readers < 0 {"},
-	{"commit without the lock", "commit.go", "p.cmps = append(p.cmps, created(m.claim.name, m.claim.rev))", ""},
-	{"commit of unknown outcome taken for not done", "commit.go", "done, known := p.resolve(still, ops)", "_ = still\n\tdone, known := false, true"},
-	{"lease not revoked", "leases.go", "errs[i] = l.revokeLease(ctx, s.id)", "errs[i], _ = nil, s"},
+	{"deadline from receipt", "internal/lease:(*keeper).answered", "s.extend(sent, ", "s.extend(k.cfg.Now(), "},
+	{"deadline without margin", "internal/lease:(*Lease).extend", "d := sent.Add(ttl - ttl/margin)", "d := sent.Add(ttl)"},
+	{"release without comparison", "internal/queue:Removal", "If: []clientv3.Cmp{record.Created(name, rev)},", ""},
+	{"grant without a look at the own entry", "internal/place:(*Place).LookOnce", "if len(own) == 0 || !p.Is(own[0]) {", "if len(own) < 0 {"},
+	{"grant with others ahead", "internal/place:(*Place).consult", "p.ahead, p.n = left, len(left)", "p.ahead, p.n = nil, 0"},
+	{"watch without reading again", "internal/place:(*Place).consult", "sure := live && s.Since <= p.asOf", "sure := live"},
+	{"unknown outcome: lost answer taken for a refusal", "internal/queue:(*Entry).enterOnce", "case batch.NotApplied(err):\n\t\t\te.Sent = e.putInDoubt", "case true:\n\t\t\te.Sent = false"},
+	{"unknown outcome: nothing cleaned up", "abandon", "if e.Sent {\n\t\t\te.settle", "if false {\n\t\t\te.settle"},
+	{"unknown outcome: late write forgotten", "internal/queue:(*Entry).Clean", "if e.putInDoubt || !deleted && e.Rev == 0 {", "if deleted && !deleted {"},
+	{"ctx not checked in the lane", "internal/lane:(*Table).Enter", "case <-ctx.Done():", "case <-context.Background().Done():"},
+	{"ctx not checked in the queue", "internal/place:(*Place).Await", "case <-ctx.Done():\n", "case <-context.Background().Done():\n"},
+	{"ctx not checked at the grant", "(*entry).check", "if ctx.Err() != nil {", "if false {"},
+	{"token not increased", "tokenOf", "Token(createRevision) << tokenShift", "1 << tokenShift"},
+	{"lane opened before the release is settled", "(*entry).settle", "e.Clean(cause); finish()", "finish(); e.Clean(cause)"},
+	{"requeue of unknown outcome forgotten", "internal/queue:(*Entry).Replace", "e.Successor = successor\n\t\treturn", "_ = successor\n\t\treturn"},
+	{"lock handed on under its fence", "(*Hold).mayPass", "return !h.fenced && ", "return "},
+	{"end of a hook missed", "(*Hold).notifyEnd", "if first {\n\t\tdefer", "if first && d.Cause == ErrReleased {\n\t\tdefer"},
+	{"try without a look at the queue", "internal/queue:(*Entry).free", "of.RangeEnd = e.dirEnd()", "_ = e.dirEnd"},
+	{"late write put over a younger entry", "internal/queue:(*Entry).put", "If: []clientv3.Cmp{record.Created(e.Name, 0)}, ", ""},
+	{"optimistic acquire without a look at the queue", "internal/queue:(*Entry).optimistic", "empty.GetCompare().RangeEnd = e.dirEnd()", "_ = e.dirEnd"},
+	{"several acquired although one is not free", "internal/queue:(*Set).EnterAll", "t.If = append(t.If, e.free())", ""},
+	{"shared hold beside one that is alone", "internal/place:(*Place).Note", "return !record.Alone(kv) })", "return true })"},
+	{"shared entry removed while others hold", "internal/lane:(*Table).Part", "l.sharing.present > 0 {", "l.sharing.present < 0 {"},
+	{"commit without the lock", "(*Hold).planToLeave", "p.held = append(p.held, record.Created(m.entry.Name, m.entry.Rev))", ""},
+	{"commit of unknown outcome taken for not done", "(*commitPlan).inDoubt", "done, known := p.resolve(ctx, p.h.entry)", "done, known := false, true"},
+	{"lease not revoked", "internal/lease:(*Set).Revoke", "errs[i] = t.revoke(ctx, s)", "errs[i], _ = nil, s"},
+	{"a renewal is not sent again when its stream breaks", "internal/lease:(*keeper).answered", "k.failed(s, k.cfg.Now(), err)", "_ = s"},
+	{"a put that is tried again is not looked for", "internal/queue:(*Entry).enter", "if err == nil && e.putInDoubt && e.Rev != 0 {", "if false {"},
+	{"a commit that was refused after doubt counts as not done", "(*commitPlan).verdict", "case batch.NotApplied(a.err) && !a.inDoubt:", "case a.err != nil || batch.NotApplied(a.err):"},
+	{"passing errors are final", "internal/calls:passes", "|| etcderr.Passing(err)", "|| false && etcderr.Passing(err)"},
 }
 
 func TestEveryMistakeCanBePlanted(t *testing.T) {
-	for _, m := range mistakes {
-		plant(t, m)
+	for _, m := range slices.Concat(mistakes, guardMistakes, packageMistakes) {
+		t.Run(m.name, func(t *testing.T) { plant(t, m) })
 	}
 }
 
 func TestPlantedMistakesAreFound(t *testing.T) {
+	hunt(t, mistakes, func(mistake) []string {
+		return []string{"-timeout=1h", "-run=^TestLocksKeepTheirPromisesUnderRandomFaults$", ".", fmt.Sprint("-seeds=", *mutations)}
+	})
+}
+
+// hunt plants each mistake, and wants go test with these arguments to fail.
+func hunt(t *testing.T, mistakes []mistake, args func(mistake) []string) {
 	if *mutations == 0 {
 		t.Skip("-mutations=2000 runs it; it takes some minutes")
 	}
 	for _, m := range mistakes {
 		t.Run(m.name, func(t *testing.T) {
-			out, err := exec.CommandContext(t.Context(), "go", "test", "-overlay="+plant(t, m), "-vet=off", "-count=1", "-timeout=1h",
-				"-run=^TestLocksKeepTheirPromisesUnderRandomFaults$", ".", fmt.Sprint("-seeds=", *mutations)).CombinedOutput()
-			found := regexp.MustCompile(`(?m)seed \d+: .*|^panic: .*`).Find(out)
+			args := append([]string{"test", "-overlay=" + plant(t, m), "-vet=off", "-count=1"}, args(m)...)
+			out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput()
+			found := regexp.MustCompile(`seed \d+: .*`).Find(out)
+			if found == nil {
+				found = regexp.MustCompile(`(?m)^ *--- FAIL: .*|^panic: .*|^fatal error: .*`).Find(out)
+			}
 			switch {
 			case err == nil:
-				t.Errorf("not found within %d seeds", *mutations)
+				t.Error("not found")
 			case found == nil:
 				t.Errorf("%v:\n%s", err, out)
 			default:
@@ -71,31 +79,4 @@ func TestPlantedMistakesAreFound(t *testing.T) {
 			}
 		})
 	}
-}
-
-// plant returns an overlay for the go command with the mistake in it.
-func plant(t *testing.T, m mistake) string {
-	file, err := filepath.Abs(filepath.Join("../../locker", m.file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	src, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(src), m.old); n != 1 {
-		t.Errorf("%s: %q is in locker/%s %d times: mend the table of mistakes", m.name, m.old, m.file, n)
-	}
-	dir := t.TempDir()
-	mutant, overlay := filepath.Join(dir, m.file), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {file: mutant}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, data := range map[string][]byte{mutant: []byte(strings.Replace(string(src), m.old, m.new, 1)), overlay: replace} {
-		if err := os.WriteFile(name, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return overlay
 }

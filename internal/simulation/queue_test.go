@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/phpgao/elock/internal/simtest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -30,7 +31,7 @@ func entryOf(k keyspace.Key, t locker.Token) entry {
 // A place is what is known of an entry.
 type place struct {
 	shared bool
-	holds  []*locker.Hold        // those whose owners tell, the last one if it is not shared
+	holds  []anyHold             // those whose owners tell, the last one if it is not shared
 	held   int                   // how many hold it, as the hooks say
 	tokens map[locker.Token]bool // of its holds
 	fenced bool                  // a fence is in use
@@ -52,26 +53,29 @@ func (w *world) place(e entry) *place {
 
 // believed reports whether an owner takes the lock for held.
 func (p *place) believed() bool {
-	return slices.ContainsFunc(p.holds, func(h *locker.Hold) bool { return h.Context().Err() == nil })
+	return slices.ContainsFunc(p.holds, func(h anyHold) bool { return h.Context().Err() == nil })
 }
 
 // believe is told of a hold by whoever acquired it.
-func (w *world) believe(h *locker.Hold) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for k, token := range h.Tokens() {
+func (w *world) believe(h anyHold) {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	for k, token := range tokensOf(h) {
 		p := w.place(entryOf(k, token))
 		if !p.shared {
 			p.holds = nil
 		}
 		p.holds = append(p.holds, h)
+		if !p.gone.IsZero() && !p.forced && p.believed() {
+			w.Fail("hold %v is believed in after etcd has deleted it", entryOf(k, token))
+		}
 	}
 }
 
 // committed is told of every change in etcd, before anybody can see it. No hold may be believed in when its entry goes.
 func (w *world) committed(rev int64, events []*mvccpb.Event) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
 	for _, ev := range events {
 		dir := path.Dir(string(ev.Kv.Key))
 		if !strings.HasPrefix(dir, "/elock/") {
@@ -87,12 +91,26 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 		}
 		e := entry{dir, ev.PrevKv.CreateRevision}
 		p := w.place(e)
-		p.gone, p.forced = time.Now(), p.vandal || bytes.Contains(ev.PrevKv.Value, []byte(`"evicted":true`))
-		w.log("etcd: entry %v deleted, by force %v", e, p.forced)
+		p.gone, p.forced = time.Now(), p.vandal || w.unmarked(dir) || bytes.Contains(ev.PrevKv.Value, []byte(`"evicted":true`))
+		w.Log("etcd: entry %v deleted, by force %v", e, p.forced)
 		if p.believed() && !p.forced {
-			w.fail("hold %v is believed in when etcd deletes it", e)
+			w.Fail("hold %v is believed in when etcd deletes it", e)
+		}
+		if p.forced && w.Profile == simtest.Calm {
+			time.AfterFunc(told, func() { w.expectEnd(e) })
 		}
 		w.part(e)
+	}
+}
+
+// told is how soon owners learn that their lock was taken, where nothing is at fault: within 2 seconds, which a reading ends.
+const told = 2500 * time.Millisecond
+
+func (w *world) expectEnd(e entry) {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	if w.place(e).believed() {
+		w.Fail("hold %v is believed in %v after it was taken", e, told)
 	}
 }
 
@@ -133,32 +151,32 @@ func (w *world) first(e entry) bool { return slices.Contains(w.front(e.dir), e) 
 // expectProgress checks that an entry that is the first in its queue, and not held from now on, is soon held, or goes if others
 // are behind it: else it may be kept. The caller holds mu.
 func (w *world) expectProgress(e entry) {
-	limit := w.profile.patience()
+	limit := w.patience()
 	if limit == 0 {
 		return
 	}
 	p := w.place(e)
 	p.idle = time.Now()
 	time.AfterFunc(limit, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.first(e) && (len(w.queues[e.dir]) > 1 || w.profile == lossy) && p.held == 0 && time.Since(p.idle) >= limit {
-			w.fail("entry %v is the first for %v, and nobody holds", e, limit)
+		w.Mu.Lock()
+		defer w.Mu.Unlock()
+		if w.first(e) && (len(w.queues[e.dir]) > 1 || w.Profile == simtest.Lossy) && p.held == 0 && time.Since(p.idle) >= limit {
+			w.Fail("entry %v is the first for %v, and nobody holds", e, limit)
 		}
 	})
 }
 
 // lost checks a loss that somebody was told of: where nothing is at fault, somebody took the lock. The caller holds mu.
 func (w *world) lost(who string, k keyspace.Key, loss *locker.LostError) {
-	if w.profile != calm {
+	if w.Profile != simtest.Calm {
 		return
 	}
-	byForce := loss.Reason == locker.Evicted || loss.Reason == locker.KeyDeleted
+	byForce := loss.Reason == locker.ReasonEvicted || loss.Reason == locker.ReasonKeyDeleted
 	forced := slices.ContainsFunc(w.keys, func(k keyspace.Key) bool { // of several locks, perhaps another
 		p := w.places[entryOf(k, loss.Token)]
 		return p != nil && p.forced
 	})
 	if !byForce || !forced {
-		w.fail("%s: lost %v without a fault: %v", who, k, loss)
+		w.Fail("%s: lost %v without a fault: %v", who, k, loss)
 	}
 }

@@ -3,93 +3,83 @@ package simulation_test
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock"
 	"github.com/phpgao/elock/guard"
-	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/internal/simtest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
 
-const (
-	maxTTL  = 12 * time.Second
-	maxHeld = 20 * time.Second
-)
+const maxHeld = 20 * time.Second
 
 // A process is a client, and a Locker that is sometimes closed and made anew.
 type process struct {
-	w      *world
-	name   string
-	client *etcdsim.Client
+	*simtest.Process
+	w *world
 
 	restarting atomic.Bool
 
 	mu sync.RWMutex
-	l  *locker.Locker
+	e  *elock.ELocker
 }
 
 func (w *world) newProcess(name string) *process {
-	p := &process{w: w, name: name, client: w.sim.NewClient(name)}
-	p.start(w.dice)
+	p := &process{Process: w.NewProcess(name), w: w}
+	if len(w.procs)%2 == 1 { // otherwise each watch is one of the client's
+		p.Client.OfferWatchStreams()
+	}
+	p.start(w.Dice)
 	return p
 }
 
-func (p *process) start(d dice) {
-	opts := []locker.Option{
-		locker.WithHandoff([]time.Duration{0, locker.DefaultHandoff, 100 * time.Millisecond}[d.IntN(3)]),
+func (p *process) start(d simtest.Dice) {
+	opts := p.Options(d)
+	if p.w.Profile != simtest.Lossy { // where an entry that nobody holds is one left behind
+		opts = append(opts, simtest.Retain(d))
 	}
-	if p.w.profile != lossy { // where an entry that nobody holds is one left behind
-		retain := []time.Duration{0, 0, 500 * time.Millisecond, 10 * time.Second}[d.IntN(4)]
-		opts = append(opts, locker.WithRetain(retain))
-	}
-	if d.chance(0.3) {
-		opts = append(opts, locker.WithoutBatching())
-	}
-	l, err := locker.New(p.client.Client, append(opts,
-		locker.WithOwner(p.name),
-		locker.WithHook(&witness{p.w, p.name, make(map[keyspace.Key]int)}),
-		locker.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
-		locker.WithTTL(d.ttl()),
-		locker.WithMaxHeldTime(maxHeld),
-		locker.WithMonitorTicks(time.Second),
-		locker.WithRandomSleep(time.Millisecond, time.Millisecond),
-		locker.WithTimeoutCallback(func(string, time.Duration) {}),
-	)...)
-	if err != nil {
-		panic(err)
+	opts = append(opts, locker.WithHook(&witness{p.w, p.Name, make(map[keyspace.Key]int)}, p.newTrouble()))
+	e := elock.NewELocker(p.Client.Client,
+		elock.WithLockerOptions(opts...),
+		elock.WithMaxHeldTime(maxHeld),
+		elock.WithMonitorTicks(time.Second),
+		elock.WithRandomSleep(time.Millisecond, time.Millisecond),
+		elock.WithTimeoutCallback(func(string, time.Duration) {}),
+	)
+	if err := e.Locker().Context().Err(); err != nil {
+		panic(context.Cause(e.Locker().Context()))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.l = l
+	p.e = e
 }
 
 // stop closes the Locker for good.
 func (p *process) stop() {
 	if err := p.locker().Close(); err != nil {
-		p.w.failf("%s: close after all faults: %v", p.name, err)
+		p.w.Failf("%s: close after all faults: %v", p.Name, err)
 	}
 }
 
-func (p *process) locker() *locker.Locker {
+func (p *process) locker() *locker.Locker { return p.classic().Locker() }
+
+func (p *process) classic() *elock.ELocker {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.l
+	return p.e
 }
 
 // A worker is a goroutine of a process.
 type worker struct {
 	*process
-	dice
+	simtest.Dice
 }
-
-func (d dice) ttl() time.Duration { return d.span(2*time.Second, maxTTL) }
 
 // restart closes the Locker, in one way or the other, and makes another.
 func (p worker) restart() {
@@ -98,29 +88,30 @@ func (p worker) restart() {
 	}
 	defer p.restarting.Store(false)
 	l := p.locker()
-	if p.chance(0.5) {
-		ctx, cancel := context.WithTimeout(context.Background(), p.span(0, 30*time.Second))
+	if p.Chance(0.5) {
+		ctx, cancel := context.WithTimeout(context.Background(), p.Span(0, 30*time.Second))
 		defer cancel()
 		err := l.Shutdown(ctx)
-		p.w.logf("%s: shutdown: %v", p.name, err)
+		p.w.Logf("%s: shutdown: %v", p.Name, err)
 	}
 	err := l.Close()
-	p.w.logf("%s: close: %v", p.name, err)
-	if err != nil && p.w.profile == calm {
-		p.w.failf("%s: close without a fault: %v", p.name, err)
+	p.w.Logf("%s: close: %v", p.Name, err)
+	if err != nil && p.w.Profile == simtest.Calm {
+		p.w.Failf("%s: close without a fault: %v", p.Name, err)
 	}
-	p.start(p.dice)
+	p.start(p.Dice)
 }
 
 // work does random things until the end of the run.
 func (p worker) work() {
 	w := p.w
-	for time.Now().Before(w.end) {
-		time.Sleep(p.span(0, 2*time.Second))
+	for time.Now().Before(w.End) {
+		time.Sleep(p.Span(0, 2*time.Second))
 		k := w.keys[p.IntN(len(w.keys))]
-		ctx, cancel := context.WithTimeout(context.Background(), p.span(time.Millisecond, time.Minute))
+		ctx, cancel := context.WithTimeout(context.Background(), p.Span(time.Millisecond, time.Minute))
 		if err := p.act(ctx, k); err != nil {
 			p.judge(err)
+			p.overheard(k, err)
 		}
 		cancel()
 	}
@@ -130,9 +121,9 @@ func (p worker) work() {
 func (p worker) judge(err error) {
 	var typed *locker.Error
 	if !errors.As(err, &typed) {
-		p.w.failf("%s: %T is not an *Error: %v", p.name, err, err)
+		p.w.Failf("%s: %T is not an *Error: %v", p.Name, err, err)
 	}
-	if p.w.profile != calm {
+	if p.w.Profile != simtest.Calm || p.w.prod[steadfast] && errors.Is(err, locker.ErrOutcomeUnknown) {
 		return
 	}
 	for _, ok := range []error{locker.ErrLocked, locker.ErrMaxHeld, locker.ErrClosed, locker.ErrNotHeld, context.Canceled,
@@ -143,28 +134,34 @@ func (p worker) judge(err error) {
 	}
 	var loss *locker.LostError
 	if !errors.As(err, &loss) {
-		p.w.failf("%s: without a fault: %v", p.name, err)
+		p.w.Failf("%s: without a fault: %v", p.Name, err)
 		return
 	}
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
-	p.w.lost(p.name, keyspace.MustParse(typed.Key), loss)
+	p.w.Mu.Lock()
+	defer p.w.Mu.Unlock()
+	p.w.lost(p.Name, keyspace.MustParse(typed.Key), loss)
 }
 
+type acquire func(context.Context, keyspace.Key, ...locker.AcquireOption) (*locker.Hold, error)
+
 func (p worker) act(ctx context.Context, k keyspace.Key) error {
-	w, l := p.w, p.locker()
+	w, e := p.w, p.classic()
+	l := e.Locker()
 	var opts []locker.AcquireOption
-	if w.profile != lossy { // there, one lease in constant use keeps what is left behind under it
-		opts = append(opts, locker.TTL(p.ttl()))
+	if w.Profile != simtest.Lossy { // there, one lease in constant use keeps what is left behind under it
+		opts = append(opts, locker.TTL(p.Span(simtest.MinTTL, simtest.MaxTTL)))
 	}
 	switch n := p.IntN(100); {
 	case n < 6:
-		h, err := l.AcquireAll(ctx, w.keys...)
-		if err != nil {
-			return err
+		h, err := l.AcquireAll(ctx, w.keys)
+		if err == nil {
+			p.hold(h, w.keys[0])
+			err = p.release(p.releasing(), h)
 		}
-		p.hold(h, h.Key())
-		return p.release(p.releasing(), h)
+		if errors.Is(err, rpctypes.ErrPermissionDenied) { // for any of the keys
+			return nil
+		}
+		return err
 	case n < 14:
 		acquire := []acquire{l.Acquire, l.TryAcquire}[p.IntN(2)]
 		h, err := acquire(ctx, k, append(opts, locker.Shared())...)
@@ -201,16 +198,16 @@ func (p worker) act(ctx context.Context, k keyspace.Key) error {
 		})
 		return err
 	case n < 76:
-		if err := l.Lock(ctx, k.String(), 2+p.IntN(8)); err != nil {
+		if err := e.Lock(ctx, k.String(), 2+p.IntN(8)); err != nil {
 			return err
 		}
-		time.Sleep(p.span(0, 5*time.Second))
-		return l.Unlock(ctx, k.String())
+		time.Sleep(p.Span(0, 5*time.Second))
+		return e.Unlock(ctx, k.String())
 	case n < 82:
-		_, err := l.RunFuncInLock(ctx, k.String(), 2+p.IntN(8), func() { time.Sleep(p.span(0, 5*time.Second)) })
+		_, err := e.RunFuncInLock(ctx, k.String(), 2+p.IntN(8), func() { time.Sleep(p.Span(0, 5*time.Second)) })
 		return err
 	case n < 88: // a change of mind
-		ctx, cancel := context.WithTimeout(ctx, p.span(0, 3*time.Second))
+		ctx, cancel := context.WithTimeout(ctx, p.Span(0, 3*time.Second))
 		defer cancel()
 		h, err := l.Acquire(ctx, k)
 		p.inTime(ctx, err)
@@ -223,7 +220,9 @@ func (p worker) act(ctx context.Context, k keyspace.Key) error {
 		_, err := l.Inspect(ctx, k)
 		return err
 	case n < 98:
+		w.evicts(k)
 		_, err := l.Evict(ctx, k)
+		w.evicts(k)
 		return err
 	default:
 		p.restart()
@@ -235,17 +234,17 @@ func (p worker) act(ctx context.Context, k keyspace.Key) error {
 func (p worker) inTime(ctx context.Context, err error) {
 	deadline, _ := ctx.Deadline()
 	switch late := time.Since(deadline); {
-	case err == nil && late > 0:
-		p.w.failf("%s: granted %v after the end of ctx", p.name, late)
-	case late > time.Second:
-		p.w.failf("%s: failed %v after the end of ctx: %v", p.name, late, err)
+	case err == nil && late > p.w.lateness():
+		p.w.Failf("%s: granted %v after the end of ctx", p.Name, late)
+	case late > time.Second+p.w.lateness():
+		p.w.Failf("%s: failed %v after the end of ctx: %v", p.Name, late, err)
 	}
 }
 
 // releasing is the context of a release: alive, or done already.
 func (p worker) releasing() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
-	if p.chance(0.3) {
+	if p.Chance(0.3) {
 		cancel()
 	} else {
 		time.AfterFunc(time.Minute, cancel)
@@ -255,146 +254,43 @@ func (p worker) releasing() context.Context {
 
 // release releases h, and sometimes once more if that is not confirmed. If this is nil, the lock must be free: the entry is
 // gone, unless the lease may have ended or the Locker was closed.
-func (p worker) release(ctx context.Context, h *locker.Hold) error {
+func (p worker) release(ctx context.Context, h anyHold) error {
 	w, began, left := p.w, time.Now(), h.Remaining()
 	l := p.locker()
 	err := h.Release(ctx)
-	if err == nil || p.chance(0.5) || h.Release(p.releasing()) != nil || len(h.Tokens()) > 1 { // of several, some may be kept
+	if err == nil || p.Chance(0.5) || h.Release(p.releasing()) != nil || len(tokensOf(h)) > 1 { // of several, some may be kept
 		return err
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	e := entryOf(h.Key(), h.Token())
-	if w.place(e).gone.IsZero() && time.Since(began) < left && !p.restarting.Load() && p.locker() == l {
-		w.fail("%s: released %v, which is there", p.name, e)
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	for k, token := range tokensOf(h) {
+		e := entryOf(k, token)
+		if w.place(e).gone.IsZero() && time.Since(began) < left && !p.restarting.Load() && p.locker() == l {
+			w.Fail("%s: released %v, which is there", p.Name, e)
+		}
 	}
 	return err
 }
 
-// hold does what one does under a lock: some updates of a register, for a short or a very long time.
-func (p worker) hold(h *locker.Hold, k keyspace.Key) {
-	w := p.w
-	w.believe(h)
-	for range p.IntN(4) {
-		if !p.update(h, k) {
-			return
-		}
-		pause := p.span(0, 2*time.Second)
-		if p.chance(0.05) {
-			pause = maxHeld + 3*time.Second
-		}
-		select {
-		case <-time.After(pause):
-		case <-h.Context().Done():
-			if p.chance(0.5) {
-				p.update(h, k) // one more, though it knows better: the fence must stop it
-			}
-			return
-		}
-	}
+// anyHold is a *locker.Hold or a *locker.HoldSet.
+type anyHold interface {
+	Context() context.Context
+	Err() error
+	Remaining() time.Duration
+	Release(ctx context.Context) error
 }
 
-type acquire func(context.Context, keyspace.Key, ...locker.AcquireOption) (*locker.Hold, error)
-
-// read reads the register of k twice, each time under the fence of a shared hold: nobody may have written between.
-func (p worker) read(h *locker.Hold, k keyspace.Key) {
-	p.w.believe(h)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	var reads []int64
-	for range 2 {
-		resp, err := p.client.Txn(ctx).If(h.Fence()).Then(clientv3.OpGet(register(k))).Commit()
-		if err != nil || !resp.Succeeded {
-			return
-		}
-		var mod int64
-		for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
-			mod = kv.ModRevision
-		}
-		reads = append(reads, mod)
-		select {
-		case <-time.After(p.span(0, 2*time.Second)):
-		case <-h.Context().Done():
-		}
+// tokensOf returns the tokens of a hold, by key.
+func tokensOf(h anyHold) map[keyspace.Key]locker.Token {
+	if h, ok := h.(*locker.Hold); ok {
+		return map[keyspace.Key]locker.Token{h.Key(): h.Token()}
 	}
-	if reads[0] != reads[1] {
-		p.w.failf("%s: somebody wrote %s while %v was shared", p.name, register(k), entryOf(k, h.Token()))
-	}
+	return h.(*locker.HoldSet).Tokens()
 }
 
-func value(k keyspace.Key) string { return k.ValuePath("elock") }
-
-// commit adds one to the value of k in the transaction that releases it.
-func (p worker) commit(ctx context.Context, l *locker.Locker, k keyspace.Key) error {
-	w := p.w
-	h, err := l.Acquire(ctx, k, locker.Reading(value(k)))
-	p.inTime(ctx, err)
-	if err != nil {
-		return err
+func fencesOf(h anyHold) []clientv3.Cmp {
+	if h, ok := h.(*locker.Hold); ok {
+		return []clientv3.Cmp{h.Fence()}
 	}
-	w.believe(h)
-	n, mod := 0, int64(0)
-	if kv := h.Read()[0]; kv != nil {
-		n, mod = atoi(kv.Value), kv.ModRevision
-	}
-	time.Sleep(p.span(0, 3*time.Second))
-	done, err := h.Commit(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(value(k)), "=", mod)}, clientv3.OpPut(value(k), strconv.Itoa(n+1)))
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stats.updates++
-	w.log("%s: commit of %v to %d under %v: %v, %v", p.name, k, n+1, entryOf(k, h.Token()), done, err)
-	switch {
-	case done:
-		w.acked[value(k)]++
-	case errors.Is(err, locker.ErrOutcomeUnknown):
-		w.unknown[value(k)]++
-	case err == nil:
-		w.fail("%s: the value of %v changed under %v", p.name, k, entryOf(k, h.Token()))
-	}
-	return err
-}
-
-func register(k keyspace.Key) string { return "/register/" + k.String() }
-
-// update adds one to the register of k, with what was read, if the lock is still held when etcd writes. It reports whether
-// another update under the same hold may follow: not after one that may yet be written, which the fence would let pass.
-func (p worker) update(h *locker.Hold, k keyspace.Key) bool {
-	w := p.w
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	resp, err := p.client.Get(ctx, register(k))
-	if err != nil {
-		return false
-	}
-	n := 0
-	if len(resp.Kvs) == 1 {
-		n = atoi(resp.Kvs[0].Value)
-	}
-	time.Sleep(p.span(0, time.Second))
-	fences := h.Fences()
-	if h.Context().Err() == nil { // else they never hold
-		w.mu.Lock()
-		for k, token := range h.Tokens() {
-			w.place(entryOf(k, token)).fenced = true
-		}
-		w.mu.Unlock()
-	}
-	done, err := p.client.Txn(ctx).If(fences...).Then(clientv3.OpPut(register(k), strconv.Itoa(n+1))).Commit()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stats.updates++
-	switch {
-	case err != nil:
-		w.unknown[register(k)]++
-		w.log("%s: update of %v to %d: %v", p.name, k, n+1, err)
-	case done.Succeeded:
-		w.acked[register(k)]++
-		w.log("%s: update of %v to %d under %v", p.name, k, n+1, entryOf(k, h.Token()))
-	}
-	return err == nil
-}
-
-func atoi(b []byte) int {
-	n, _ := strconv.Atoi(string(b))
-	return n
+	return h.(*locker.HoldSet).Fences()
 }

@@ -54,10 +54,10 @@
 //
 // Each way ends the hold with another reason, which [locker.LostError] tells:
 //
-//	lockertest.Lose(l, key)        KeyDeleted    this lock, at any moment
-//	lockertest.Expire(l)           LeaseExpired  every lock of l
-//	l.Evict(ctx, key)              Evicted       as an operator would do it
-//	lockertest.Disconnect(l)       Deadline      every lock of l, nine tenths of the TTL after its last renewal
+//	lockertest.Lose(l, key)        ReasonKeyDeleted    this lock, at any moment
+//	lockertest.Expire(l)           ReasonLeaseExpired  every lock of l
+//	l.Evict(ctx, key)              ReasonEvicted       as an operator would do it
+//	lockertest.Disconnect(l)       ReasonDeadline      every lock of l, nine tenths of the TTL after its last renewal
 //
 // The first three act at once: from then on others get the lock. The holder is
 // told as by a real etcd: at once by a watch, or some 2 seconds after its grant,

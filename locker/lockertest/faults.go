@@ -20,7 +20,7 @@ import (
 // Locker that New or NewPair did not return, they panic.
 
 // Lose takes key from l, which holds it: its key in etcd is deleted. From then
-// on others get the lock. The hold ends with the reason locker.KeyDeleted when l
+// on others get the lock. The hold ends with the reason locker.ReasonKeyDeleted when l
 // learns of it: at once, or some 2 seconds after its grant if it is younger than
 // that, and later if l is slow or disconnected. If l does not hold key, the test
 // fails and goes on.
@@ -37,12 +37,8 @@ func Lose(l *locker.Locker, key keyspace.Key) {
 }
 
 func (p *process) lose(l *locker.Locker, key keyspace.Key) error {
-	var dir string
 	ctx := context.Background()
-	if _, err := l.Inspect(context.WithValue(ctx, dirKey{}, &dir), key); err != nil {
-		return err
-	}
-	queue, err := p.store.direct.Get(ctx, dir, clientv3.WithPrefix(),
+	queue, err := p.store.direct.Get(ctx, key.Path(l.Prefix()), clientv3.WithPrefix(),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	if err != nil {
 		return err
@@ -66,7 +62,7 @@ func (p *process) lose(l *locker.Locker, key keyspace.Key) error {
 
 // Expire ends all leases of l in etcd, and with them every lock that l holds and
 // every wait. From then on others get the locks. The holds end with the reason
-// locker.LeaseExpired when l learns of it, as with Lose; the next acquire gets a
+// locker.ReasonLeaseExpired when l learns of it, as with Lose; the next acquire gets a
 // new lease.
 func Expire(l *locker.Locker) {
 	p := of(l)
@@ -92,7 +88,7 @@ func SetDelay(l *locker.Locker, d time.Duration) {
 
 // Disconnect cuts l off from etcd until Reconnect: what it sends is not
 // answered. All that it holds is lost if that lasts, with the reason
-// locker.Deadline, and always before anybody else can get it.
+// locker.ReasonDeadline, and always before anybody else can get it.
 func Disconnect(l *locker.Locker) { of(l).network((*etcdsim.Client).Partition) }
 
 // Reconnect ends a Disconnect. What was sent in between arrives now, except for

@@ -23,7 +23,7 @@ func TestALostLockIsLostAloneAndGoesToTheNext(t *testing.T) {
 				if took := time.Since(start); took != 0 {
 					t.Errorf("the next got it after %v", took)
 				}
-				wantLost(t, h, locker.KeyDeleted)
+				wantLost(t, h, locker.ReasonKeyDeleted)
 				if took := time.Since(start); took > 2500*time.Millisecond {
 					t.Errorf("the holder learned of it after %v", took)
 				}
@@ -40,7 +40,7 @@ func TestALockIsLostInRealTime(t *testing.T) {
 	l := lockertest.New(t)
 	h := acquire(t, l, key)
 	lockertest.Lose(l, key)
-	wantLost(t, h, locker.KeyDeleted)
+	wantLost(t, h, locker.ReasonKeyDeleted)
 	acquire(t, l, key)
 }
 
@@ -67,8 +67,8 @@ func TestExpireEndsAllHoldsOfOneLocker(t *testing.T) {
 		two := acquire(t, a, other, locker.TTL(time.Hour))
 		kept := acquire(t, b, index.Key("products"))
 		lockertest.Expire(a)
-		wantLost(t, one, locker.LeaseExpired)
-		wantLost(t, two, locker.LeaseExpired)
+		wantLost(t, one, locker.ReasonLeaseExpired)
+		wantLost(t, two, locker.ReasonLeaseExpired)
 		acquire(t, a, key)
 		acquire(t, b, other)
 		if err := kept.Err(); err != nil {
@@ -84,7 +84,7 @@ func TestAnEvictionWorks(t *testing.T) {
 		if _, err := l.Evict(t.Context(), key); err != nil {
 			t.Fatal(err)
 		}
-		wantLost(t, h, locker.Evicted)
+		wantLost(t, h, locker.ReasonEvicted)
 	})
 }
 
@@ -98,7 +98,7 @@ func TestADisconnectedHolderLosesTheLockBeforeTheNextGetsIt(t *testing.T) {
 		if h.Err() == nil {
 			t.Error("two holders")
 		}
-		wantLost(t, h, locker.Deadline)
+		wantLost(t, h, locker.ReasonDeadline)
 		if took := time.Since(start); took.Round(time.Millisecond) != locker.DefaultTTL {
 			t.Errorf("the next got it after %v", took)
 		}
@@ -146,7 +146,7 @@ func TestALockOfADisconnectedLockerCanBeLost(t *testing.T) {
 			t.Errorf("it knows already: %v", err)
 		}
 		lockertest.Reconnect(a)
-		wantLost(t, h, locker.KeyDeleted)
+		wantLost(t, h, locker.ReasonKeyDeleted)
 	})
 }
 

@@ -86,7 +86,7 @@ func start(tb testing.TB, s store, name string, opts []locker.Option) *locker.Lo
 	tb.Helper()
 	p := &process{tb: tb, store: s, client: s.NewClient(name)}
 	own := clientv3.NewCtxClient(p.client.Ctx())
-	own.KV, own.Lease, own.Watcher = kv{p.client.KV}, lease{p.client.Lease, p}, p.client.Watcher
+	own.KV, own.Lease, own.Watcher = p.client.KV, lease{p.client.Lease, p}, p.client.Watcher
 	out := &output{w: tb.Output()}
 	defaults := []locker.Option{locker.WithOwner(name), locker.WithLogger(slog.New(slog.NewTextHandler(out, nil)))}
 	l, err := locker.New(own, slices.Concat(defaults, opts)...)
@@ -124,20 +124,6 @@ func (p *process) end() {
 	p.faults.Wait()
 	p.client.SetPlan(nil)
 	p.client.Heal()
-}
-
-// kv tells where a Locker keeps a lock: only the Locker knows its prefix.
-type kv struct{ clientv3.KV }
-
-// A dirKey is the key of the *string in a context that asks for a directory.
-type dirKey struct{}
-
-func (k kv) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	if dir, ok := ctx.Value(dirKey{}).(*string); ok {
-		*dir = key
-		return &clientv3.GetResponse{}, nil
-	}
-	return k.KV.Get(ctx, key, opts...)
 }
 
 // lease notes which leases are the process's.

@@ -41,7 +41,7 @@ func TestEveryNewHasAStoreOfItsOwn(t *testing.T) {
 
 func TestADayPassesUnderALock(t *testing.T) {
 	virtual(t, func(t *testing.T) {
-		l := lockertest.New(t, locker.WithMaxHeldTime(0))
+		l := lockertest.New(t)
 		h := acquire(t, l, key)
 		time.Sleep(24 * time.Hour)
 		if err := h.Err(); err != nil {
@@ -52,14 +52,15 @@ func TestADayPassesUnderALock(t *testing.T) {
 
 func TestTheMonitorKeepsVirtualTime(t *testing.T) {
 	virtual(t, func(t *testing.T) {
-		l := lockertest.New(t)
+		const limit = time.Hour
+		l := lockertest.New(t, locker.WithMaxHeldTime(limit))
 		h := acquire(t, l, key)
 		start := time.Now()
 		<-h.Context().Done()
 		if !errors.Is(h.Err(), locker.ErrMaxHeld) {
 			t.Errorf("got %v, want %v", h.Err(), locker.ErrMaxHeld)
 		}
-		if held := time.Since(start); held < locker.DefaultMaxHeldTime || held > locker.DefaultMaxHeldTime+locker.DefaultMonitorTicks {
+		if held := time.Since(start); held < limit || held > limit+locker.DefaultMonitorTicks {
 			t.Errorf("held for %v", held)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/phpgao/elock"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -15,21 +16,26 @@ const TTL = 15 * time.Second
 
 // Elock is a Locker for each process.
 func Elock(name string, opts ...locker.Option) Impl {
-	return elock(name, opts, func(l *locker.Locker) Worker {
+	return withLocker(name, opts, func(l *locker.Locker) Worker {
 		return func(key int) Lock { return &elockLock{locker: l, key: names.Key(key)} }
 	})
 }
 
-// Classic is a Locker for each process, used by the calls of the classic library. They do not wait.
-func Classic(name string, opts ...locker.Option) Impl {
-	return elock(name, opts, func(l *locker.Locker) Worker {
-		return func(key int) Lock { return &classicLock{locker: l, key: "key-" + strconv.Itoa(key)} }
-	})
+// Classic is an ELocker for each process: the calls of the classic library. They do not wait.
+func Classic(name string) Impl {
+	return Impl{name, func(tb testing.TB, s *Site) Process {
+		tb.Helper()
+		l := elock.NewELocker(s.client(tb), elock.WithPrefix(s.prefix+"/"+name), elock.WithMaxHeldTime(0))
+		closing(tb, l.Close)
+		return func() Worker {
+			return func(key int) Lock { return &classicLock{locker: l, key: "key-" + strconv.Itoa(key)} }
+		}
+	}}
 }
 
 var names = keyspace.MustNew[int]("key")
 
-func elock(name string, opts []locker.Option, worker func(*locker.Locker) Worker) Impl {
+func withLocker(name string, opts []locker.Option, worker func(*locker.Locker) Worker) Impl {
 	return Impl{name, func(tb testing.TB, s *Site) Process {
 		tb.Helper()
 		all := append([]locker.Option{locker.WithPrefix(s.prefix + "/" + name), locker.WithTTL(TTL)}, opts...)
@@ -37,13 +43,17 @@ func elock(name string, opts []locker.Option, worker func(*locker.Locker) Worker
 		if err != nil {
 			tb.Fatal(err)
 		}
-		tb.Cleanup(func() {
-			if err := l.Close(); err != nil {
-				tb.Error(err)
-			}
-		})
+		closing(tb, l.Close)
 		return func() Worker { return worker(l) }
 	}}
+}
+
+func closing(tb testing.TB, close func() error) {
+	tb.Cleanup(func() {
+		if err := close(); err != nil {
+			tb.Error(err)
+		}
+	})
 }
 
 type elockLock struct {
@@ -65,7 +75,7 @@ func (l *elockLock) TryLock(ctx context.Context) (err error) {
 func (l *elockLock) Unlock(ctx context.Context) error { return l.hold.Release(ctx) }
 
 type classicLock struct {
-	locker *locker.Locker
+	locker *elock.ELocker
 	key    string
 }
 

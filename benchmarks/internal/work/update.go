@@ -34,7 +34,7 @@ func (u update) Unlock(context.Context) error   { return nil }
 
 // Guarded is a guard.Stored number.
 func Guarded(name string, opts ...locker.Option) Impl {
-	return elock(name, opts, func(l *locker.Locker) Worker {
+	return withLocker(name, opts, func(l *locker.Locker) Worker {
 		return func(key int) Lock {
 			g := guard.New(l, names.Key(key), guard.Stored(guard.JSON[int]()))
 			return update(func(ctx context.Context) error {

@@ -24,6 +24,7 @@ require (
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/jonboulle/clockwork v0.5.0 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/phpgao/elock/internal/etcdtest/parent v0.0.0
 	github.com/prometheus/client_golang v1.23.2 // indirect
 	github.com/prometheus/client_model v0.6.2 // indirect
 	github.com/prometheus/common v0.67.5 // indirect
@@ -67,3 +68,5 @@ require (
 )
 
 tool github.com/phpgao/elock/internal/etcdtest/etcd
+
+replace github.com/phpgao/elock/internal/etcdtest/parent => ../parent

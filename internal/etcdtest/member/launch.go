@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,8 +15,15 @@ import (
 
 // Config says how members are run. The zero Config is right for most tests.
 type Config struct {
-	Fsync bool     // wait for the disk, as a real server does; without it, only a crash of the machine loses data
-	Flags []string // more of etcd's flags, such as --quota-backend-bytes=1048576
+	Version string   // such as V35; empty for the newest
+	Fsync   bool     // wait for the disk, as a real server does; without it, only a crash of the machine loses data
+	Flags   []string // more of etcd's flags, such as --quota-backend-bytes=1048576
+
+	// TLS is how clients connect, where Flags make the server ask for it.
+	TLS *tls.Config
+
+	// User and Password are a root user's. They are needed for restarts while auth is on.
+	User, Password string
 }
 
 // Launch starts an etcd of one member and waits until it serves. ctx bounds the wait, with the first build of etcd, and not
@@ -30,7 +38,7 @@ func Launch(ctx context.Context, cfg Config) (*Member, error) {
 
 // LaunchCluster is Launch for n members that form one cluster.
 func LaunchCluster(ctx context.Context, n int, cfg Config) ([]*Member, error) {
-	exe, err := process.Build(ctx, "etcd")
+	exe, err := Executable(ctx, cfg.Version)
 	if err != nil {
 		return nil, err
 	}
@@ -62,18 +70,18 @@ func launch(ctx context.Context, exe string, n int, cfg Config) (members []*Memb
 	id := rand.Uint64() // so that no member takes another etcd, on a port it hoped for, for itself
 	var cluster []string
 	for i := range n {
-		client, err := freeURL()
+		client, err := freeURL(cfg.TLS)
 		if err != nil {
 			return nil, err
 		}
-		peer, err := freeURL()
+		peer, err := freeURL(nil)
 		if err != nil {
 			return nil, err
 		}
 		name := fmt.Sprintf("m%d-%x", i, id)
 		members = append(members, &Member{
-			name: name, client: client, peer: peer,
-			exe: exe, root: root, dir: filepath.Join(root, name),
+			name: name, client: client, peer: peer, cfg: cfg,
+			exe: exe, version: cfg.Version, root: root, dir: filepath.Join(root, name),
 		})
 		cluster = append(cluster, name+"="+peer)
 	}
@@ -87,10 +95,7 @@ func launch(ctx context.Context, exe string, n int, cfg Config) (members []*Memb
 			"--initial-advertise-peer-urls=" + m.peer,
 			"--initial-cluster=" + strings.Join(cluster, ","),
 			fmt.Sprintf("--initial-cluster-token=%x", id),
-			"--log-level=error",
-			fmt.Sprintf("--unsafe-no-fsync=%t", !cfg.Fsync),
 		}
-		m.flags = append(m.flags, cfg.Flags...)
 		if err := m.start(); err != nil {
 			return members, err
 		}
@@ -103,7 +108,11 @@ func launch(ctx context.Context, exe string, n int, cfg Config) (members []*Memb
 	return members, nil
 }
 
-func freeURL() (string, error) {
+func freeURL(secure *tls.Config) (string, error) {
+	scheme := "http"
+	if secure != nil {
+		scheme = "https"
+	}
 	port, err := process.FreePort()
-	return fmt.Sprintf("http://127.0.0.1:%d", port), err
+	return fmt.Sprintf("%s://127.0.0.1:%d", scheme, port), err
 }

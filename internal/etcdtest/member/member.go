@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -20,16 +21,21 @@ type Member struct {
 	client string // URLs
 	peer   string
 	flags  []string
-	exe    string
+	cfg    Config
 	root   string // one directory for all members launched together
 	dir    string
 
-	mu   sync.Mutex // guards proc
-	proc *process.Process
+	mu      sync.Mutex // guards what follows
+	version string
+	exe     string
+	proc    *process.Process
 }
 
 // Endpoint is where clients reach the member, over all its restarts: host:port.
-func (m *Member) Endpoint() string { return strings.TrimPrefix(m.client, "http://") }
+func (m *Member) Endpoint() string {
+	_, hostport, _ := strings.Cut(m.client, "://")
+	return hostport
+}
 
 // Name is the member's name in its cluster.
 func (m *Member) Name() string { return m.name }
@@ -65,6 +71,20 @@ func (m *Member) Restart(ctx context.Context) error {
 	}
 }
 
+// RestartAs is Restart with another version of etcd, which later restarts keep. etcd goes up by one minor version at a time,
+// and only once the whole cluster has arrived at the last.
+func (m *Member) RestartAs(ctx context.Context, version string) error {
+	exe, err := Executable(ctx, version)
+	if err != nil {
+		return err
+	}
+	m.Kill()
+	m.mu.Lock()
+	m.exe, m.version = exe, version
+	m.mu.Unlock()
+	return m.Restart(ctx)
+}
+
 // Stop ends the member for good and removes its data. It is safe to repeat.
 func (m *Member) Stop() error {
 	m.Kill()
@@ -87,12 +107,17 @@ func (m *Member) start() error {
 		return err
 	}
 	defer log.Close()
-	proc, err := process.Start(m.exe, m.flags, environ(m.root), log)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	run := process.Start
+	if m.version == V34 {
+		run = process.StartForeign
+	}
+	flags := slices.Concat(m.flags, m.cfg.common(m.version), m.cfg.Flags)
+	proc, err := run(m.exe, flags, environ(m.root), log)
 	if err != nil {
 		return fmt.Errorf("member: start etcd: %w", err)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.proc = proc
 	return nil
 }

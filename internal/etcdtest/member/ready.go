@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
-	"strings"
 	"time"
 )
 
@@ -38,36 +36,35 @@ func (m *Member) waitReady(ctx context.Context) error {
 	}
 }
 
-// serves asks the member for the cluster's members, which takes a majority to answer, and looks for its own name.
+// serves asks the member for the cluster's members and looks for its own name, so that it is not taken for another server on
+// its port; then it asks for its health, which takes a majority.
 func (m *Member) serves(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.client+"/v3/cluster/member/list",
-		strings.NewReader(`{"linearizable":true}`))
-	if err != nil {
-		return false
-	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return false
-	}
-	defer resp.Body.Close()
 	var list struct {
 		Header struct {
 			Self string `json:"member_id"`
 		}
 		Members []struct{ ID, Name string }
 	}
-	if json.NewDecoder(resp.Body).Decode(&list) != nil {
-		return false
+	if m.call(ctx, "/v3/cluster/member/list", "", struct{}{}, &list) != nil {
+		token, err := m.login(ctx)
+		if err != nil || m.call(ctx, "/v3/cluster/member/list", token, struct{}{}, &list) != nil {
+			return false
+		}
 	}
 	for _, member := range list.Members {
 		if member.Name == m.name {
-			return member.ID == list.Header.Self
+			return member.ID == list.Header.Self && m.healthy(ctx)
 		}
 	}
 	return false
+}
+
+func (m *Member) healthy(ctx context.Context) bool {
+	body, err := m.Get(ctx, "/health?exclude=NOSPACE&exclude=CORRUPT") // an alarm is no reason to wait
+	var answer struct{ Health string }
+	return err == nil && json.Unmarshal(body, &answer) == nil && answer.Health == "true"
 }
 
 func (m *Member) startError(cause error) error {

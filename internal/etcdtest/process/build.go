@@ -25,7 +25,9 @@ func Build(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	notice := time.AfterFunc(3*time.Second, func() { sayBuilding(name) })
+	notice := time.AfterFunc(3*time.Second, func() {
+		Say("elock: building " + name + " for the first time, this takes up to a minute")
+	})
 	defer notice.Stop()
 
 	cmd := exec.CommandContext(ctx, "go", "tool", "-n", name)
@@ -68,14 +70,14 @@ func lockBuild(ctx context.Context, name string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// sayBuilding writes to the terminal itself where there is one: go test shows no output of packages that pass.
-func sayBuilding(name string) {
+// Say writes a line to the terminal itself where there is one: go test shows no output of packages that pass.
+func Say(line string) {
 	out := os.Stderr
 	if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil {
 		defer tty.Close()
 		out = tty
 	}
-	fmt.Fprintf(out, "elock: building %s for the first time, this takes up to a minute\n", name)
+	fmt.Fprintln(out, line)
 }
 
 // moduleDir finds the nested module beside this package: by this file's own path, or, under -trimpath, by looking for

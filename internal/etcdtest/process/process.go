@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"syscall"
 )
 
 // Process is a running server.
@@ -17,22 +19,46 @@ type Process struct {
 
 // Start runs the executable at path with args and env; what it prints goes to out, which stays the caller's.
 func Start(path string, args, env []string, out *os.File) (*Process, error) {
+	return start(path, args, env, out, attr())
+}
+
+// StartForeign is Start for a server that does not look at its standard input. The kernel kills it when this process dies,
+// which only Linux can do; directories that it had then stay behind.
+func StartForeign(path string, args, env []string, out *os.File) (*Process, error) {
+	attr, err := foreignAttr()
+	if err != nil {
+		return nil, err
+	}
+	return start(path, args, env, out, attr)
+}
+
+func start(path string, args, env []string, out *os.File, attr *syscall.SysProcAttr) (*Process, error) {
 	cmd := exec.Command(path, args...)
 	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = attr()
+	cmd.SysProcAttr = attr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
 	p := &Process{cmd: cmd, stdin: stdin, done: make(chan struct{})}
+	started := make(chan error, 1)
 	go func() {
+		// The kernel's signal at the parent's death comes when the thread that started the server ends, so that thread
+		// is kept as long.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
 		defer close(p.done)
 		cmd.Wait() // a server that ends is told by Done; why, by its output
 	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 

@@ -12,6 +12,11 @@ func attr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGCONT}
 }
 
+// foreignAttr is attr for a server that does not look at its standard input.
+func foreignAttr() (*syscall.SysProcAttr, error) {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}, nil
+}
+
 // waitStopped returns once every thread of the child pid stands still: SIGSTOP alone is only a request.
 func waitStopped(pid int) error {
 	const pPid, wNoWait = 1, syscall.WNOWAIT // WNOWAIT: the child stays waitable for a second Pause

@@ -10,6 +10,8 @@ import (
 
 func attr() *syscall.SysProcAttr { return nil }
 
+func foreignAttr() (*syscall.SysProcAttr, error) { return nil, errors.ErrUnsupported }
+
 func tryLock(*os.File) bool { return true }
 
 func pause(*os.Process) error { return errors.ErrUnsupported }

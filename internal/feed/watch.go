@@ -1,0 +1,117 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/watchstream"
+	"github.com/phpgao/elock/internal/xctx"
+)
+
+const (
+	// patience is how long a watch may take to be in place.
+	patience = 2 * time.Second
+	// maxRound is how long a watch may last before it is replaced, in case that it went silent.
+	maxRound = 30 * time.Second
+	// firstPause is the first pause between two rounds, and lasting how long one lasts after which the pause is that again.
+	firstPause = 50 * time.Millisecond
+	lasting    = time.Second
+	// slow is how long a watch that its caller gives up may take to be in place before its stream is suspected, if there are no
+	// feeds: then nothing else looks whether that is silent.
+	slow = 250 * time.Millisecond
+)
+
+var (
+	errSilent = errors.New("feed: a watch does not begin")
+	errEnded  = errors.New("feed: a watch has ended")
+)
+
+// A watch is one watch.
+type watch struct {
+	hub     *Hub
+	ctx     context.Context // names the stream
+	cancel  context.CancelFunc
+	changes clientv3.WatchChan
+	created bool
+	slow    bool // its caller gave it up before it was in place, but not at once
+}
+
+// watch begins a watch. The caller must call close.
+func (h *Hub) watch(ctx context.Context, key string, opts []clientv3.OpOption) (*watch, error) {
+	if err := h.streams.Wait(ctx); err != nil {
+		return nil, err
+	}
+	generation := h.current()
+	w := &watch{hub: h}
+	ctx, w.cancel = xctx.Merge(clientv3.WithRequireLeader(h.streams.Context(ctx)), generation)
+	w.ctx = ctx
+	limit, began := time.AfterFunc(patience, w.cancel), time.Now()
+	all := make([]clientv3.OpOption, 0, len(opts)+1)
+	w.changes = h.cfg.Watcher.Watch(ctx, key, append(append(all, opts...), clientv3.WithCreatedNotify())...) // returns when the watch is in place
+	w.slow = ctx.Err() != nil && h.count.Load() == 0 && time.Since(began) > slow
+	if !limit.Stop() {
+		h.renew(ctx)
+		return nil, errSilent
+	}
+	return w, nil
+}
+
+func (w *watch) close() { w.cancel() }
+
+// take notes a response of the watch, or with ok false the end of its channel, and returns why it has ended, if so. The client does
+// not say why etcd refused a watch: its channel is closed before the watch is in place.
+func (w *watch) take(resp clientv3.WatchResponse, ok bool) error {
+	if !ok {
+		if !w.created && (w.slow || w.ctx.Err() == nil) {
+			w.hub.renew(w.ctx)
+		}
+		return errEnded
+	}
+	w.hub.pulse.Heard(resp.IsProgressNotify())
+	w.created = w.created || resp.Created
+	err := resp.Err()
+	if watchstream.Dead(err) {
+		w.hub.renew(w.ctx)
+	}
+	return err
+}
+
+// current returns the context of the watches that begin now.
+func (h *Hub) current() context.Context {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.generation == nil {
+		h.generation, h.next = context.WithCancel(context.Background())
+	}
+	return h.generation
+}
+
+// renew replaces the stream that used names, unless that was done, and ends all watches: they begin anew, on one stream again.
+func (h *Hub) renew(used context.Context) {
+	if !h.streams.Replace(used) {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.generation != nil {
+		h.next()
+		h.generation = nil
+	}
+}
+
+// repeat calls round until it reports that it has ended, or ctx is done, with pauses that grow while rounds are short.
+func repeat(ctx context.Context, round func() (ended bool)) {
+	for wait := firstPause; ctx.Err() == nil; {
+		began := time.Now()
+		if round() {
+			return
+		}
+		if time.Since(began) > lasting {
+			wait = firstPause
+		}
+		wait = xctx.Pause(ctx, wait)
+	}
+}

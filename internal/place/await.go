@@ -1,0 +1,143 @@
+package place
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/batch"
+	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/feed"
+	"github.com/phpgao/elock/internal/xctx"
+)
+
+// An outlook is what a feed says of the entries ahead of an entry.
+type outlook int
+
+const (
+	behind    outlook = iota // the nearest is there, and the feed tells when it goes
+	advanced                 // it is gone, and the place is known anew
+	uncertain                // that cannot be said: look
+	blind                    // no watch is in place: look after a pause
+	displaced                // the entry itself is gone
+)
+
+// maxPause is the longest pause before a waiter without a watch looks again.
+const maxPause = time.Second
+
+// unprovenPause is how long a waiter trusts a watch whose stream may have gone
+// silent unnoticed.
+const unprovenPause = 5 * time.Second
+
+// A WaitEnd is why a wait for other owners ended. Every other error is that of a call to etcd.
+type WaitEnd struct{ Cause error }
+
+func (w WaitEnd) Error() string { return w.Cause.Error() }
+func (w WaitEnd) Unwrap() error { return w.Cause }
+
+// Await waits until the nearest entry ahead has ended, and finds the place
+// anew. It may return earlier.
+func (p *Place) Await(ctx context.Context) error {
+	f := p.follow()
+	defer f.Close()
+	nearest := p.Nearest()
+	unanswered := false // etcd did not answer the last look
+	// The first pause is longer than that of the feed, which tries to watch again meanwhile.
+	for wait := 2 * calls.FirstPause; ; {
+		now, changed := p.consult(f, nearest)
+		var pause <-chan time.Time
+		switch now {
+		case displaced:
+			return ErrDisplaced
+		case advanced:
+			return nil
+		case blind:
+			pause = time.After(wait)
+		case behind:
+			if !p.cfg.Feeds.Proven() {
+				pause = time.After(unprovenPause)
+			}
+		}
+		if now != uncertain {
+			select {
+			case <-ctx.Done():
+			case <-changed:
+				continue
+			case <-pause:
+			}
+		}
+		if ctx.Err() != nil {
+			if unanswered {
+				return context.Cause(ctx)
+			}
+			return WaitEnd{context.Cause(ctx)}
+		}
+		err := p.Look(ctx)
+		unanswered = err != nil
+		switch {
+		case errors.Is(err, ErrDisplaced) || batch.NotApplied(err):
+			return err
+		case err != nil:
+			wait = xctx.Pause(ctx, wait)
+		case !same(p.Nearest(), nearest):
+			return nil
+		default:
+			nearest, wait = p.Nearest(), min(2*wait, maxPause)
+		}
+	}
+}
+
+// consult finds out what f says of those ahead, of whom nearest was the
+// nearest, and returns what is closed when that changes.
+func (p *Place) consult(f *feed.Feed, nearest *mvccpb.KeyValue) (now outlook, changed <-chan struct{}) {
+	f.Read(func(s feed.State) {
+		changed = s.Changed
+		live := s.Since != 0
+		sure := live && s.Since <= p.asOf // it has missed nothing since then
+		left := slices.DeleteFunc(slices.Clone(p.ahead), func(kv *mvccpb.KeyValue) bool {
+			return s.Deleted(string(kv.Key)) > kv.CreateRevision
+		})
+		switch {
+		case s.Deleted(p.Name) > p.Rev:
+			now = displaced
+		case sure && len(left) > 0 && left[0] == nearest:
+			now = behind
+		case sure && p.complete:
+			p.ahead, p.n = left, len(left)
+			now = advanced
+		case live:
+			now = uncertain
+		default:
+			now = blind
+		}
+	})
+	return now, changed
+}
+
+// same reports whether two keys, of which the first may be nil, are one entry.
+func same(a, b *mvccpb.KeyValue) bool {
+	return a != nil && a.CreateRevision == b.CreateRevision
+}
+
+// follow returns the feed that tells what becomes of those ahead: that of
+// the directory near the head of the queue, and otherwise only that of the
+// entry directly ahead, so that a release does not wake a long queue.
+func (p *Place) follow() *feed.Feed {
+	if p.complete {
+		return p.Feed()
+	}
+	return p.cfg.Feeds.Open(string(p.Nearest().Key), clientv3.WithFilterPut())
+}
+
+// Feed returns the feed of the lock's directory. It tells of new entries if Config.Puts
+// says so.
+func (p *Place) Feed() *feed.Feed {
+	if p.cfg.Puts {
+		return p.cfg.Feeds.Open(p.Dir, clientv3.WithPrefix())
+	}
+	return p.cfg.Feeds.Open(p.Dir, clientv3.WithPrefix(), clientv3.WithFilterPut())
+}

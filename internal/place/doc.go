@@ -1,0 +1,17 @@
+// Package place is where an entry stands in the queue of its lock: who is ahead, and how it waits until that changes.
+//
+// Near the head of the queue a place knows all entries ahead, and follows them by one watch of the directory, which all who wait
+// there share. Further back it knows the nearest ones, and follows only the one directly ahead, so that a release does not wake a
+// long queue.
+//
+// # Invariants
+//
+//   - An entry is the first only as of a revision at which it was there and nobody was ahead.
+//   - A watch is believed only for what came after it began. What it may have missed is read again.
+//   - A waiter whose watch is broken, or may be, reads again after a pause that grows, up to a second; five where the watch may
+//     only be unproven.
+//   - Those who share the lock are not ahead of each other.
+//   - An entry of this process under a lease that it gave up is ahead like any other: the caller removes it.
+//
+// A place belongs to one goroutine at a time. It does not know how an entry joins or leaves, or what it is for.
+package place

@@ -1,0 +1,369 @@
+package place
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/internal/proctest"
+	"github.com/phpgao/elock/internal/record"
+)
+
+const dir = "/elock/lock/"
+
+// A bed is the queue of one lock in an etcd in memory, in virtual time.
+type bed struct {
+	*proctest.Process
+	t      *testing.T
+	cfg    Config
+	reads  atomic.Int64
+	deaf   atomic.Bool // watches are refused
+	refuse atomic.Bool // reads are
+}
+
+func inBed(t *testing.T, puts bool, f func(t *testing.T, b *bed)) {
+	t.Helper()
+	b := new(bed)
+	proctest.Run(t, b.plan, func(t *testing.T, p *proctest.Process) {
+		b.t, b.Process, b.cfg = t, p, Config{Etcd: p.Etcd, Feeds: p.Feeds, Puts: puts}
+		f(t, b)
+	})
+}
+
+func (b *bed) plan(call etcdsim.Call, _ *rand.Rand) (fate etcdsim.Fate) {
+	switch r := call.Request.(type) {
+	case *pb.TxnRequest:
+		b.reads.Add(1)
+		if b.refuse.Load() {
+			fate.Refuse = rpctypes.ErrGRPCPermissionDenied
+		}
+	case *pb.WatchRequest:
+		if r.GetCreateRequest() != nil && b.deaf.Load() {
+			fate.Refuse = rpctypes.ErrGRPCNoLeader
+		}
+	}
+	return fate
+}
+
+// lease grants a lease.
+func (b *bed) lease() clientv3.LeaseID { return proctest.Must(b.Other.Grant(b.t.Context(), 1000)).ID }
+
+// put puts an entry of that mode, foreign if there is none, under a lease, and returns its place.
+func (b *bed) put(name, mode string, l clientv3.LeaseID) *Place {
+	value := "foreign"
+	if mode != "" {
+		value = string(record.Record{Version: record.Version, Mode: mode}.Encode())
+	}
+	resp := proctest.Must(b.Other.Put(b.t.Context(), dir+name, value, clientv3.WithLease(l)))
+	p := New(&b.cfg)
+	p.Dir, p.Name, p.Rev, p.LeaseID, p.Shared = dir, dir+name, resp.Header.Revision, int64(l), mode == record.Shared
+	return &p
+}
+
+// line puts n entries.
+func (b *bed) line(n int, mode string) (all []*Place) {
+	l := b.lease()
+	for i := range n {
+		all = append(all, b.put(fmt.Sprintf("%02d", i), mode, l))
+	}
+	return all
+}
+
+func (b *bed) delete(p *Place) { proctest.Must(b.Other.Delete(b.t.Context(), p.Name)) }
+
+// at wants p to have that place after a look: n entries ahead, 0 if not known, of which nearest is the nearest.
+func (b *bed) at(p *Place, n int, nearest *Place) {
+	b.t.Helper()
+	if err := p.Look(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+	got := p.Nearest()
+	if p.Ahead() != n || p.First() != (nearest == nil) || nearest != nil && string(got.GetKey()) != nearest.Name {
+		b.t.Fatalf("%s has %d ahead, the nearest %s, first: %v", p.Name, p.Ahead(), got.GetKey(), p.First())
+	}
+}
+
+func TestAPlaceIsWhatTheOrderOfEntriesSays(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+3, record.Exclusive)
+		b.at(all[0], 0, nil)
+		b.at(all[1], 1, all[0])
+		if !all[1].Only() {
+			t.Error("one is ahead, and not the only one")
+		}
+		b.at(all[Nearby], Nearby, all[Nearby-1])
+		b.at(all[Nearby+2], 0, all[Nearby+1])
+		b.delete(all[0])
+		b.at(all[1], 0, nil)
+	})
+}
+
+func TestKeysWithoutALeaseAreNotAhead(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		b.put("left behind", "", 0)
+		p := b.line(1, record.Exclusive)[0]
+		b.at(p, 0, nil)
+	})
+}
+
+func TestThoseWhoShareAreNotAheadOfEachOther(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		alone := b.put("alone", record.Exclusive, b.lease())
+		all := b.line(Nearby+3, record.Shared)
+		writer := b.put("writer", "", b.lease())
+		b.at(all[0], 1, alone)
+		b.at(all[Nearby+2], 1, alone) // though all that are near share
+		b.delete(alone)
+		b.at(all[Nearby+2], 0, nil)
+		b.at(writer, 0, all[Nearby+2])
+	})
+}
+
+func TestAnEntryThatIsGoneHasNoPlace(t *testing.T) {
+	for name, harm := range map[string]func(b *bed, p *Place){
+		"deleted":                func(b *bed, p *Place) { b.delete(p) },
+		"replaced":               func(b *bed, p *Place) { b.delete(p); b.put("00", record.Exclusive, b.lease()) },
+		"written over by hand":   func(b *bed, p *Place) { proctest.Must(b.Other.Put(b.t.Context(), p.Name, "hand")) },
+		"deleted while it waits": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBed(t, false, func(t *testing.T, b *bed) {
+				all := b.line(2, record.Exclusive)
+				if harm != nil {
+					harm(b, all[0])
+					if err := all[0].Look(t.Context()); !errors.Is(err, ErrDisplaced) {
+						t.Errorf("got %v", err)
+					}
+					return
+				}
+				w := b.wait(all[1])
+				time.Sleep(time.Second / 2) // the watch is in place
+				b.delete(all[1])
+				if d := w.returns(ErrDisplaced); d > time.Second {
+					t.Errorf("after %v", d)
+				}
+			})
+		})
+	}
+}
+
+// A wait is an Await on its way.
+type wait struct {
+	b      *bed
+	p      *Place
+	cancel context.CancelFunc
+	done   chan error
+	began  time.Time
+}
+
+// wait looks at the place of p, and calls Await.
+func (b *bed) wait(p *Place) *wait {
+	b.t.Helper()
+	if err := p.Look(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.t.Context())
+	w := &wait{b, p, cancel, make(chan error, 1), time.Now()}
+	go func() { w.done <- p.Await(ctx) }()
+	synctest.Wait()
+	return w
+}
+
+func (w *wait) returns(want error) (after time.Duration) {
+	w.b.t.Helper()
+	err := <-w.done
+	w.cancel()
+	if !errors.Is(err, want) || (err == nil) != (want == nil) {
+		w.b.t.Fatalf("Await returned %v, want %v", err, want)
+	}
+	return time.Since(w.began)
+}
+
+func (w *wait) goesOn() {
+	w.b.t.Helper()
+	synctest.Wait()
+	select {
+	case err := <-w.done:
+		w.b.t.Fatalf("Await returned %v", err)
+	default:
+	}
+}
+
+func TestAWaiterHearsThatTheNearestIsGoneWithoutReading(t *testing.T) {
+	for _, puts := range []bool{false, true} {
+		inBed(t, puts, func(t *testing.T, b *bed) {
+			all := b.line(3, record.Exclusive)
+			w := b.wait(all[2])
+			time.Sleep(time.Second) // the watch is in place
+			reads := b.reads.Load()
+			b.delete(all[0])
+			w.goesOn() // the nearest is there
+			b.delete(all[1])
+			w.returns(nil)
+			if !all[2].First() || b.reads.Load() != reads {
+				t.Errorf("first: %v, after %d reads", all[2].First(), b.reads.Load()-reads)
+			}
+		})
+	}
+}
+
+func TestAWaiterHearsWhoIsTheNearestThen(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(3, record.Exclusive)
+		w := b.wait(all[2])
+		time.Sleep(time.Second / 2) // the watch is in place
+		b.delete(all[1])
+		w.returns(nil)
+		if p := all[2]; p.First() || p.Ahead() != 1 || string(p.Nearest().GetKey()) != all[0].Name {
+			t.Errorf("first: %v, %d ahead", p.First(), p.Ahead())
+		}
+	})
+}
+
+func TestOneFarBackFollowsTheNearestOnly(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+2, record.Exclusive)
+		w := b.wait(all[Nearby+1])
+		reads := b.reads.Load()
+		b.delete(all[3])
+		w.goesOn()
+		if b.reads.Load() != reads {
+			t.Error("a release far ahead has it read")
+		}
+		if b.Feeds.Has(dir) {
+			t.Error("a release far ahead wakes it")
+		}
+		b.delete(all[Nearby])
+		w.returns(nil)
+		if got := string(all[Nearby+1].Nearest().Key); got != all[Nearby-1].Name {
+			t.Errorf("the nearest is %s", got)
+		}
+	})
+}
+
+// What is deleted between the look and the watch is not seen by the watch.
+func TestWhatAWatchMayHaveMissedIsReadAgain(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(3, record.Exclusive)
+		p := all[2]
+		if err := p.Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.delete(all[1])
+		b.delete(all[0])
+		began := time.Now()
+		if err := p.Await(t.Context()); err != nil || !p.First() || time.Since(began) > time.Second {
+			t.Errorf("%v, first: %v, after %v", err, p.First(), time.Since(began))
+		}
+	})
+}
+
+func TestAWaiterWithoutAWatchReadsWithPausesThatGrow(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		b.deaf.Store(true)
+		all := b.line(2, record.Exclusive)
+		w := b.wait(all[1])
+		before := b.reads.Load()
+		time.Sleep(time.Minute)
+		if n := b.reads.Load() - before; n < 50 || n > 70 {
+			t.Errorf("%d reads in a minute", n)
+		}
+		b.delete(all[0])
+		if d := w.returns(nil); d > time.Minute+2*maxPause {
+			t.Errorf("told after %v", d-time.Minute)
+		}
+	})
+}
+
+func TestAWaitEndsWithItsContext(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(2, record.Exclusive)
+		w := b.wait(all[1])
+		w.cancel()
+		err := <-w.done
+		if _, ok := errors.AsType[WaitEnd](err); !ok || !errors.Is(err, context.Canceled) || err.Error() == "" || time.Since(w.began) > time.Second {
+			t.Errorf("got %v after %v", err, time.Since(w.began))
+		}
+	})
+}
+
+// Else a caller would take the silence of etcd for a lock that is held.
+func TestAWaitThatEndsAsEtcdIsSilentSaysSo(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(2, record.Exclusive)
+		b.deaf.Store(true)
+		if err := all[1].Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.Mine.Partition()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		err := all[1].Await(ctx)
+		if _, ok := errors.AsType[WaitEnd](err); ok || err == nil {
+			t.Errorf("got %v", err)
+		}
+		b.Mine.Heal()
+	})
+}
+
+func TestAWaitEndsWithARefusal(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		b.deaf.Store(true)
+		all := b.line(2, record.Exclusive)
+		w := b.wait(all[1])
+		b.refuse.Store(true)
+		w.returns(rpctypes.ErrPermissionDenied)
+	})
+}
+
+func TestContendedIsWhereOneMayWaitToHoldAlone(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(2, record.Shared)
+		b.put("left behind", "", 0)
+		want := func(p *Place, want bool) {
+			t.Helper()
+			if got := p.Contended(t.Context()); got != want {
+				t.Errorf("%s is contended: %v", p.Name, got)
+			}
+		}
+		want(all[0], false)
+		want(all[1], false)
+		b.delete(all[1])
+		want(all[1], true)
+		want(all[0], false)
+		b.put("alone", record.Exclusive, b.lease())
+		want(all[0], true)
+		b.refuse.Store(true)
+		want(all[0], true)
+	})
+}
+
+func TestAPlaceIsNoted(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(2, record.Exclusive)
+		kv := proctest.Must(b.Other.Get(t.Context(), all[0].Name)).Kvs[0]
+		p := all[1]
+		if p.Behind(7, kv, 5); p.First() || p.Ahead() != 5 || !p.Only() || p.Nearest() != kv {
+			t.Errorf("behind one of five: %+v", p)
+		}
+		if p.ForgetAhead(); p.Ahead() != 0 || p.First() {
+			t.Errorf("behind one of unknown number: %+v", p)
+		}
+		if p.Lead(8); !p.First() {
+			t.Errorf("in the lead: %+v", p)
+		}
+		if p.Rev = 0; p.First() {
+			t.Error("first without an entry")
+		}
+	})
+}

@@ -1,0 +1,43 @@
+package queue
+
+import (
+	"context"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/lease"
+	"github.com/phpgao/elock/internal/record"
+)
+
+// Fate finds out why e is gone, which its owner did not remove: its lease is lost, or
+// somebody evicted it. Otherwise somebody deleted it, or etcd does not tell.
+func (e *Entry) Fate(ctx context.Context) (loss lease.Loss, evicted bool) {
+	if loss = e.Lease.Lost(); loss != 0 || e.History(ctx) {
+		return loss, loss == 0
+	}
+	expired := e.Lease.Lost() == 0 && e.set.cfg.Etcd.LeaseGone(ctx, e.Lease.ID())
+	loss = e.Lease.Lost()
+	if loss == 0 && expired && e.set.cfg.Base.Err() == nil { // the process that ends revokes it
+		loss = lease.Expired
+	}
+	return loss, false
+}
+
+// History reports whether etcd's past says that e was evicted.
+func (e *Entry) History(ctx context.Context) (evicted bool) {
+	ctx, cancel := context.WithTimeout(ctx, calls.Grace)
+	defer cancel()
+	ev, compacted, err := e.set.Deletion(ctx, e.Name, e.Rev+1)
+	if compacted > e.Rev {
+		ev, _, err = e.set.Deletion(ctx, e.Name, compacted)
+	}
+	return err == nil && record.Evicted(ev.PrevKv)
+}
+
+// Deletion returns the event with which a key went, at the revision from or
+// later. It waits for it. If that may be in a past that is compacted, it fails and
+// returns the first revision that is not.
+func (s *Set) Deletion(ctx context.Context, name string, from int64) (ev *clientv3.Event, compacted int64, err error) {
+	return s.cfg.Feeds.First(ctx, name, from, clientv3.WithFilterPut(), clientv3.WithPrevKV())
+}

@@ -1,0 +1,49 @@
+package record
+
+import (
+	"slices"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+)
+
+// Entries drops the keys that are not entries of a queue. It changes kvs.
+func Entries(kvs []*mvccpb.KeyValue) []*mvccpb.KeyValue {
+	return slices.DeleteFunc(kvs, func(kv *mvccpb.KeyValue) bool { return kv.Lease == 0 })
+}
+
+// Alone reports whether the owner of an entry does not share the lock.
+func Alone(kv *mvccpb.KeyValue) bool {
+	r, ok := Parse(kv.Value)
+	return !ok || r.Mode != Shared
+}
+
+// Retained reports whether the lock of an entry may be held by nobody.
+func Retained(kv *mvccpb.KeyValue) bool {
+	r, ok := Parse(kv.Value)
+	return ok && r.Retained
+}
+
+// Evicted reports whether an entry, which may be nil, is marked: its lock is taken away from its owner.
+func Evicted(kv *mvccpb.KeyValue) bool {
+	if kv == nil {
+		return false
+	}
+	r, ok := Parse(kv.Value)
+	return ok && r.Evicted
+}
+
+// HasNonce reports whether the record of an entry has that nonce.
+func HasNonce(kv *mvccpb.KeyValue, nonce uint64) bool {
+	r, ok := Parse(kv.Value)
+	return ok && r.Nonce == nonce
+}
+
+// Holding is how many entries of a queue hold the lock: those at its head that
+// share it, or the first.
+func Holding(queue []*mvccpb.KeyValue) int {
+	n := slices.IndexFunc(queue, Alone)
+	if n < 0 {
+		n = len(queue)
+	}
+	return min(max(n, 1), len(queue))
+}

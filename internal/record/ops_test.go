@@ -1,0 +1,48 @@
+package record
+
+import (
+	"testing"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+func TestCreatedComparesAsTheClientWould(t *testing.T) {
+	got, want := Created("name", 7), clientv3.Compare(clientv3.CreateRevision("name"), "=", 7)
+	if g, w := got.GetCompare().String(), want.GetCompare().String(); g != w {
+		t.Errorf("got %s, want %s", g, w)
+	}
+}
+
+func TestWhatIsReadIsInTheOrderOfItsNames(t *testing.T) {
+	names := []string{"b", "none", "a"}
+	var answers []*pb.ResponseOp
+	for i, op := range Gets(names) {
+		if !op.IsGet() || string(op.KeyBytes()) != names[i] || len(op.RangeBytes()) > 0 {
+			t.Errorf("operation %d reads %s", i, op.KeyBytes())
+		}
+		r := &pb.RangeResponse{}
+		if names[i] != "none" {
+			r.Kvs = []*mvccpb.KeyValue{{Key: []byte(names[i])}}
+		}
+		answers = append(answers, &pb.ResponseOp{Response: &pb.ResponseOp_ResponseRange{ResponseRange: r}})
+	}
+	r := ReadOf(9, names, answers)
+	if r.Rev != 9 || string(r.KVs[0].Key) != "b" || r.KVs[1] != nil || string(r.KVs[2].Key) != "a" {
+		t.Errorf("got %+v", r)
+	}
+	if r := ReadOf(9, nil, nil); r != nil {
+		t.Errorf("of no names: %+v", r)
+	}
+}
+
+func TestANonceTellsRecordsApart(t *testing.T) {
+	kv := &mvccpb.KeyValue{Value: Record{Version: Version, Nonce: 5}.Encode()}
+	if !HasNonce(kv, 5) || HasNonce(kv, 6) || HasNonce(&mvccpb.KeyValue{Value: []byte(`{"nonce":5}`)}, 5) {
+		t.Error("the nonce of a record is another")
+	}
+	if Evicted(nil) {
+		t.Error("no entry is evicted")
+	}
+}

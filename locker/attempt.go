@@ -1,0 +1,108 @@
+package locker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/phpgao/elock/keyspace"
+)
+
+// An attempt is one acquire as hooks and others see it.
+type attempt struct {
+	l        *Locker
+	key      keyspace.Key
+	who      Owner
+	contexts hookContexts    // of the hooks' AcquireStart
+	ctx      context.Context // with what they added
+	waited   time.Duration   // until the answer
+	over     bool            // AcquireEnd has been called
+	grant    grant           // not yet a hold's; zero if there is none
+
+	blocked bool  // it had to wait, or failed as a try
+	blocker Owner // whom it was blocked by last
+}
+
+// failure returns err and the owner that was ahead, if that is why the acquire has
+// failed.
+func (a *attempt) failure(err error) (by *Owner, _ error) {
+	done := a.ctx.Err()
+	if a.blocked && done != nil && errors.Is(err, done) && !errors.Is(err, ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", err, ErrLocked)
+	}
+	if a.blocked && errors.Is(err, ErrLocked) {
+		owner := a.blocker
+		by = &owner
+	}
+	return by, err
+}
+
+// start calls AcquireStart. The caller must call end, even if start does not
+// return.
+func (a *attempt) start(ctx context.Context, try bool, r request) {
+	a.who = Owner{Name: a.l.owner, Since: time.Now()}
+	a.who.Annotations = a.l.hooks.acquireStart(&a.contexts, ctx, AcquireStartData{Key: a.key, Try: try, TTL: r.ttl, Shared: r.shared})
+	a.ctx = a.contexts.last(ctx)
+}
+
+// answered tells the hooks that the lock was granted, or why not.
+func (a *attempt) answered(err error) {
+	if a.over {
+		return
+	}
+	a.over = true
+	a.waited = time.Since(a.who.Since)
+	end := AcquireEndData{Key: a.key, Waited: a.waited, Err: err}
+	if err == nil {
+		end.Token = a.grant.token
+	}
+	a.l.hooks.acquireEnd(a.contexts, end)
+}
+
+// end does what is left to do if a hook has ended the goroutine.
+func (a *attempt) end() {
+	if e := a.grant.entry; e != nil {
+		defer abandon(errUnwanted, e)
+	}
+	a.answered(errUnwanted)
+}
+
+// obtainOrAbandon is obtain, and gives e up if a hook ends the goroutine meanwhile.
+func (e *entry) obtainOrAbandon(ctx context.Context, try bool, blocked func(BlockedData)) error {
+	exits := true
+	defer func() {
+		if exits {
+			abandon(errUnwanted, e)
+		}
+	}()
+	err := e.obtain(ctx, try, blocked)
+	exits = false
+	return err
+}
+
+// begin makes a hold of the grant.
+func (a *attempt) begin(r request) (*Hold, error) {
+	l, e := a.l, a.grant.entry
+	h := newHold(a.ctx, a.grant, r.maxHeld)
+	a.grant = grant{}
+	begun := false
+	defer func() {
+		if !begun { // the goroutine ends, or the callback panics: its own error is dropped
+			_ = h.Release(a.ctx)
+		}
+	}()
+	h.start(a.waited)
+	if err := l.add(h); err != nil {
+		begun = true
+		defer e.settle(err, func() {})
+		h.end(err)
+		h.notifyEnd()
+		return nil, err
+	}
+	if l.onSuccess != nil {
+		l.onSuccess(h.Key().String())
+	}
+	begun = true
+	return h, nil
+}

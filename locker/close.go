@@ -1,0 +1,64 @@
+package locker
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// closePatience is how long Close waits for etcd.
+const closePatience = 3 * time.Second
+
+// Shutdown refuses new acquires, ends those that wait with ErrClosed, waits
+// until every hold is released, and then calls Close, which has a bound of its
+// own. If ctx ends first it returns the context's error: the holds go on,
+// acquires stay refused, and Close may still be called.
+func (l *Locker) Shutdown(ctx context.Context) error {
+	if err := l.check(); err != nil {
+		return &Error{Op: "shutdown", Err: err}
+	}
+	l.stopAcquires(ErrClosed)
+	if !l.lanes.Drain(ctx) {
+		return &Error{Op: "shutdown", Err: ctxError(ctx)}
+	}
+	return l.Close()
+}
+
+// Close ends every wait and every hold now, with ErrClosed, revokes the
+// Locker's leases, and with them deletes all its keys. It does not wait for
+// functions that run under a lock: see Shutdown. The client stays open.
+//
+// Close returns within 3 seconds or so when etcd cannot be reached, with an
+// error that says which leases it left to expire. It may be repeated, and then
+// tries again to revoke those. It waits for hooks that run.
+func (l *Locker) Close() error {
+	if err := l.made(); err != nil {
+		return &Error{Op: "close", Err: err}
+	}
+	l.closeTurn <- struct{}{}
+	defer func() { <-l.closeTurn }()
+
+	l.stopAcquires(ErrClosed)
+	l.mu.Lock()
+	l.closed.Store(true)
+	l.mu.Unlock()
+	endAll(l.holds.all(func(*Hold) bool { return true }), func(*Hold) error { return ErrClosed })
+
+	ctx, cancel := context.WithTimeoutCause(context.Background(), closePatience, ErrUnavailable)
+	defer cancel()
+	stop := time.AfterFunc(closePatience/2, func() { l.stopGrants(ErrClosed) })
+	l.stopAll(ErrClosed)
+	l.goroutines.Wait()
+	stop.Stop()
+	l.stopGrants(ErrClosed)
+
+	left, err := l.leases.Revoke(ctx)
+	l.mu.Lock()
+	l.waited = true
+	l.mu.Unlock()
+	l.hooked.Wait()
+	if len(left) > 0 {
+		return &Error{Op: "close", Err: fmt.Errorf("leases %x left to expire: %w", left, err)}
+	}
+	return nil
+}

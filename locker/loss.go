@@ -1,0 +1,142 @@
+package locker
+
+import (
+	"context"
+	"sync"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/keywatch"
+	"github.com/phpgao/elock/internal/lease"
+	"github.com/phpgao/elock/internal/losswatch"
+	"github.com/phpgao/elock/internal/record"
+)
+
+// newLossWatcher returns what notices when somebody deletes the entry of a hold.
+func (l *Locker) newLossWatcher() *losswatch.Watcher {
+	return losswatch.New(losswatch.Config{
+		Base:    l.ctx,
+		Spawn:   l.spawn,
+		Stream:  keywatch.Opener(l.client),
+		Hub:     l.feeds,
+		Root:    l.root,
+		Read:    l.etcd.Read,
+		Entries: l.holds.entries,
+		Events:  l.entriesChanged,
+		Missing: l.entriesMissing,
+		Log:     l.log,
+		Owner:   l.owner,
+	})
+}
+
+// entriesChanged ends the holds whose entries the events say are gone.
+func (l *Locker) entriesChanged(events []*clientv3.Event) {
+	var gone []*Hold
+	for _, ev := range events {
+		for _, h := range l.holds.get(string(ev.Kv.Key)) {
+			switch {
+			case ev.Kv.ModRevision <= h.entry.Rev:
+			case ev.Type == clientv3.EventTypePut && h.entry.Is(ev.Kv): // such as the mark of Evict
+			case ev.Type == clientv3.EventTypePut:
+				l.spawn(func() { h.lose(ReasonKeyDeleted); h.entry.removeOnce() })
+			case record.Evicted(ev.PrevKv):
+				l.spawn(func() { h.lose(ReasonEvicted) })
+			default:
+				gone = append(gone, h)
+			}
+		}
+	}
+	l.loseDeleted(gone, func(context.Context, *entry) Reason { return ReasonKeyDeleted })
+}
+
+// entriesMissing ends the holds whose entries are not there any more.
+func (l *Locker) entriesMissing(missing []losswatch.Entry) {
+	var gone []*Hold
+	for _, e := range missing {
+		for _, h := range l.holds.get(e.Key) {
+			if h.entry.Rev == e.Rev {
+				gone = append(gone, h)
+			}
+		}
+	}
+	l.loseDeleted(gone, func(ctx context.Context, e *entry) Reason {
+		if e.History(ctx) {
+			return ReasonEvicted
+		}
+		return ReasonKeyDeleted
+	})
+}
+
+// loseDeleted ends holds whose entries are deleted. It does not wait: the reason
+// is asked of etcd for all of them at once, while their contexts are to end soon.
+// why finds the reason unless the lease is gone.
+func (l *Locker) loseDeleted(holds []*Hold, why func(context.Context, *entry) Reason) {
+	if len(holds) == 0 {
+		return
+	}
+	l.spawn(func() {
+		ctx, cancel := context.WithTimeout(l.ctx, calls.Grace)
+		defer cancel()
+		slots := make(chan struct{}, reasonsAtOnce)
+		var asked sync.WaitGroup
+		for _, under := range byLease(holds) {
+			asked.Go(func() {
+				if s := under[0].entry.Lease; l.etcd.LeaseGone(ctx, s.ID()) {
+					s.Lose(lease.Expired) // and all holds under it
+					return
+				}
+				for _, h := range under {
+					asked.Go(func() {
+						slots <- struct{}{}
+						reason := why(ctx, h.entry)
+						<-slots
+						h.lose(reason)
+					})
+				}
+			})
+		}
+		asked.Wait()
+	})
+}
+
+// reasonsAtOnce bounds the questions to etcd that are on their way.
+const reasonsAtOnce = 64
+
+// byLease groups holds by their leases, in order, so that a simulation can be
+// replayed.
+func byLease(holds []*Hold) (groups [][]*Hold) {
+	at := make(map[*lease.Lease]int)
+	for _, h := range holds {
+		i, ok := at[h.entry.Lease]
+		if !ok {
+			i = len(groups)
+			at[h.entry.Lease] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], h)
+	}
+	return groups
+}
+
+// removeOnce deletes what somebody made of e's key, if etcd can be reached.
+func (e *entry) removeOnce() {
+	ctx := e.l.etcd.Detached(e.l.ctx)
+	defer ctx.Stop()
+	_ = calls.Retry(ctx, func(ctx context.Context) error { // not Leave: others may be about to remove e, too
+		_, _, err := e.l.queues.Delete(ctx, e.Key, e.Name, e.Rev)
+		return err
+	})
+}
+
+// lose ends a hold whose key is gone.
+func (h *Hold) lose(why Reason) {
+	done, others := h.end(&LostError{Reason: why, Token: h.token})
+	if !done {
+		return
+	}
+	l := h.entry.l
+	l.finish([]*Hold{h}, (*Hold).endedInEtcd)
+	l.finish(others, (*Hold).endedWithOthers)
+	l.log.Warn("elock: lock lost", "key", h.Key().String(), "reason", why.String(), "owner", l.owner)
+}

@@ -1,0 +1,26 @@
+package locker
+
+import (
+	"context"
+)
+
+// Promote has the waiter of that owner, as WithOwner names it, be the next to hold, before
+// others that came earlier: these go to the end of the queue. The hold goes on. A Release then
+// passes the lock to that waiter; if it has died or given up meanwhile, to the next one.
+//
+// The entries of the others are deleted, if the lock is still held and the waiter is still
+// there; they notice that, and queue again. A client of another library would not:
+// concurrency.Mutex and concurrency.Election believe that they hold once nobody is ahead of
+// them. If one of these is ahead of the waiter, or if nobody of that name waits in etcd, the
+// error is ErrNotWaiting, and nothing has changed. A goroutine of this process that waits for
+// the lock is not in etcd.
+//
+// ctx bounds the call. If the hold has ended, the error is the reason. Promote may be repeated.
+func (h *Hold) Promote(ctx context.Context, owner string) error {
+	return h.call("promote", ctx, func(ctx context.Context) error {
+		if h.Shared() {
+			return invalid("Promote by a shared hold")
+		}
+		return h.entry.l.inspector.Promote(ctx, h.Key(), &h.entry.Place, owner)
+	})
+}
