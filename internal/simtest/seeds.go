@@ -68,16 +68,16 @@ func Play(t *testing.T, seed uint64, f func(w *World)) {
 	t.Helper()
 	stuck := time.AfterFunc(stuckAfter, func() { panic(fmt.Sprintf("seed %d: it does not end", seed)) })
 	defer stuck.Stop()
+	w := &World{Seed: seed}
+	defer w.outlive(t)
 	synctest.Test(t, func(*testing.T) {
-		w := &World{
-			Dice:    NewDice(seed, 0),
-			Seed:    seed,
-			Sim:     etcdsim.New(seed),
-			Profile: Profile(seed % uint64(Profiles)),
-			Began:   time.Now(),
-		}
-		defer w.Sim.Close()
+		w.Dice = NewDice(seed, 0)
+		w.Sim = etcdsim.New(seed)
+		w.Profile = Profile(seed % uint64(Profiles))
+		w.Began = time.Now()
 		w.Operator = w.Sim.NewClient("operator")
 		f(w)
+		w.closing = true
+		w.Sim.Close()
 	})
 }

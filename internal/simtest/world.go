@@ -18,6 +18,7 @@ type World struct {
 	Began    time.Time
 	End      time.Time       // when the work and the faults stop
 	Anyone   func() *Process // picks the process that a fault is to hit
+	closing  bool            // all has been played and judged; only the clients are left
 
 	Mu        sync.Mutex // guards what follows, and what a simulation adds
 	Faults    int        // how many there were
