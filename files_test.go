@@ -24,14 +24,14 @@ var files = strings.Fields(`
 	acquire.go attempt.go shared.go leases.go
 	ending.go release.go holdset.go reading.go hold.go
 	requeue.go lanes.go pass.go entry.go retain.go
-	contexts.go locker.go options.go hooks.go hook.go errors.go registry.go owner.go token.go`)
+	contexts.go locker.go options.go hooks.go hook.go errors.go owner.go token.go`)
 
 // upwards is what they use besides. docs/architecture.md has the reasons.
 var upwards = strings.Fields(`
 	holdset.go>commit.go holdset.go>ending.go holdset.go>release.go
 	hold.go>ending.go hold.go>release.go hold.go>holdset.go
 	release.go>ending.go
-	hooks.go>hold.go registry.go>hold.go
+	hooks.go>hold.go
 	entry.go>lanes.go locker.go>lanes.go hooks.go>locker.go
 	retain.go>entry.go`)
 

@@ -110,6 +110,7 @@ var floors = []struct {
 }{
 	{"keyspace", nil},
 	{"internal/clock", nil},
+	{"internal/index", nil},
 	{"internal/xctx", []string{"internal/clock"}},
 	{"internal/etcderr", nil},
 	{"internal/watchstream", nil},
@@ -128,7 +129,7 @@ var floors = []struct {
 	{"internal/queue", []string{"internal/batch", "internal/calls", "internal/latewrite", "internal/lease", "internal/place", "internal/record", "internal/xctx", "keyspace"}},
 	{"internal/outcome", []string{"internal/batch", "internal/calls", "internal/queue", "internal/record", "internal/xctx"}},
 	{"internal/inspect", []string{"internal/calls", "internal/feed", "internal/place", "internal/queue", "internal/record", "internal/xctx", "keyspace"}},
-	{"locker", []string{"internal/batch", "internal/callback", "internal/calls", "internal/clock", "internal/feed", "internal/inspect", "internal/keywatch", "internal/lane", "internal/lease",
+	{"locker", []string{"internal/batch", "internal/callback", "internal/calls", "internal/clock", "internal/feed", "internal/index", "internal/inspect", "internal/keywatch", "internal/lane", "internal/lease",
 		"internal/losswatch", "internal/outcome", "internal/place", "internal/queue", "internal/record", "internal/xctx", "keyspace"}},
 	{"guard", []string{"internal/etcderr", "internal/watchstream", "internal/xctx", "keyspace", "locker"}},
 	{"once", []string{"keyspace", "locker"}},

@@ -42,7 +42,7 @@ func (l *Locker) Close() error {
 	l.mu.Lock()
 	l.closed.Store(true)
 	l.mu.Unlock()
-	endAll(l.holds.all(func(*Hold) bool { return true }), func(*Hold) error { return ErrClosed })
+	endAll(l.holds.All(func(*Hold) bool { return true }), func(*Hold) error { return ErrClosed })
 
 	ctx, cancel := context.WithTimeoutCause(context.Background(), closePatience, ErrUnavailable)
 	defer cancel()

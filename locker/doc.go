@@ -60,8 +60,8 @@
 // acquire.go takes the key's lane in this process (lanes.go, internal/lane), then
 // a lease that several locks share (leases.go, internal/lease), and then an entry in
 // etcd's queue (entry.go, internal/queue), which waits for those ahead
-// (internal/place). Then it becomes a hold (hold.go). registry.go has all
-// holds; the monitor (monitor.go) and internal/losswatch watch them, loss.go
+// (internal/place). Then it becomes a hold (hold.go). internal/index
+// has all holds; the monitor (monitor.go) and internal/losswatch watch them, loss.go
 // ends those that are lost, and ending.go says how. A release (release.go) passes the
 // lock on (pass.go) or retains it (retain.go), goes to the end of the queue for the next
 // goroutine (requeue.go), or deletes the entry, perhaps in a transaction of its owner

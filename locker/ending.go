@@ -43,7 +43,7 @@ func (h *Hold) endUnless(mine *HoldSet, cause error) (done bool, other *HoldSet)
 		if cancel != nil {
 			cancel(cause)
 		}
-		h.entry.l.holds.remove(h)
+		h.entry.l.holds.Remove(h.entry.Name, h)
 	}
 	return first, nil
 }

@@ -23,7 +23,6 @@ type Hold struct {
 	maxHeld  time.Duration // 0: without limit
 	since    time.Time
 	read     *record.Read    // as ReadKeys says
-	peer     *Hold           // another under the same entry; guarded by the registry
 	outer    *Hold           // the hold under whose context this one was acquired
 	caller   context.Context // of the acquire, with what hooks added
 	contexts hookContexts    // of the hooks' HoldStart
@@ -88,7 +87,7 @@ func newHold(ctx context.Context, g grant, maxHeld time.Duration) *Hold {
 
 // add makes h known, or returns why it cannot be held.
 func (l *Locker) add(h *Hold) error {
-	err := l.holds.add(h, func() error {
+	err := l.holds.Add(h.entry.Name, h, func() error {
 		if l.drain.Err() != nil {
 			return ErrClosed
 		}

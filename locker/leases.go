@@ -62,7 +62,7 @@ func (l *Locker) keepLease(seconds int64) time.Duration {
 // leaseLost ends all holds under a lease.
 func (l *Locker) leaseLost(s *lease.Lease, why lease.Loss) {
 	reason := reasonOf(why)
-	holds := l.holds.all(func(h *Hold) bool { return h.entry.Lease == s })
+	holds := l.holds.All(func(h *Hold) bool { return h.entry.Lease == s })
 	n := endAll(holds, func(h *Hold) error { return &LostError{Reason: reason, Token: h.token} })
 	l.log.Warn("elock: lease lost", "lease", int64(s.ID()), "reason", reason.String(), "holds", n, "owner", l.owner)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/phpgao/elock/internal/calls"
 	"github.com/phpgao/elock/internal/clock"
 	"github.com/phpgao/elock/internal/feed"
+	"github.com/phpgao/elock/internal/index"
 	"github.com/phpgao/elock/internal/inspect"
 	"github.com/phpgao/elock/internal/lease"
 	"github.com/phpgao/elock/internal/losswatch"
@@ -43,7 +44,7 @@ type Locker struct {
 	hooked     sync.WaitGroup // run hooks; started under mu until Close waits for them
 	closeTurn  chan struct{}  // full while a Close runs
 
-	holds     registry
+	holds     index.Index[*Hold] // by the names of their entries in etcd
 	leases    *lease.Set
 	queues    *queue.Set
 	inspector *inspect.Inspector

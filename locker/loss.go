@@ -3,6 +3,7 @@ package locker
 import (
 	"context"
 	"sync"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -22,7 +23,7 @@ func (l *Locker) newLossWatcher() *losswatch.Watcher {
 		Hub:     l.feeds,
 		Root:    l.root,
 		Read:    l.etcd.Read,
-		Entries: l.holds.entries,
+		Entries: l.heldEntries,
 		Events:  l.entriesChanged,
 		Missing: l.entriesMissing,
 		Log:     l.log,
@@ -30,11 +31,19 @@ func (l *Locker) newLossWatcher() *losswatch.Watcher {
 	})
 }
 
+// heldEntries yields the entries of all holds, and since when these are held. It does so under a mutex: yield must not wait.
+func (l *Locker) heldEntries(yield func(losswatch.Entry, time.Time) bool) {
+	l.holds.Each(func(h *Hold) bool {
+		e := h.entry
+		return yield(losswatch.Entry{Key: e.Name, Rev: e.Rev, Lease: int64(e.Lease.ID())}, h.since)
+	})
+}
+
 // entriesChanged ends the holds whose entries the events say are gone.
 func (l *Locker) entriesChanged(events []*clientv3.Event) {
 	var gone []*Hold
 	for _, ev := range events {
-		for _, h := range l.holds.get(string(ev.Kv.Key)) {
+		for _, h := range l.holds.Get(string(ev.Kv.Key)) {
 			switch {
 			case ev.Kv.ModRevision <= h.entry.Rev:
 			case ev.Type == clientv3.EventTypePut && h.entry.Is(ev.Kv): // such as the mark of Evict
@@ -54,7 +63,7 @@ func (l *Locker) entriesChanged(events []*clientv3.Event) {
 func (l *Locker) entriesMissing(missing []losswatch.Entry) {
 	var gone []*Hold
 	for _, e := range missing {
-		for _, h := range l.holds.get(e.Key) {
+		for _, h := range l.holds.Get(e.Key) {
 			if h.entry.Rev == e.Rev {
 				gone = append(gone, h)
 			}

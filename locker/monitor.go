@@ -19,7 +19,7 @@ func (l *Locker) monitor() {
 		case <-tick.C:
 		}
 		overdue := func(h *Hold) bool { return h.maxHeld > 0 && time.Since(h.since) > h.maxHeld }
-		for _, h := range l.holds.all(overdue) {
+		for _, h := range l.holds.All(overdue) {
 			l.background(func() { l.expire(h) })
 		}
 	}
