@@ -3,9 +3,9 @@ package locker
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
+	"github.com/phpgao/elock/internal/waits"
 	"github.com/phpgao/elock/keyspace"
 )
 
@@ -94,7 +94,7 @@ func (l *Locker) blocking(ctx context.Context, key keyspace.Key) (Chain, error) 
 		return Chain{}, errZeroKey
 	}
 	var holders []Owner
-	t := tracer{waits: make(map[string][]wait), met: make(map[string]bool)}
+	g := waits.New[keyspace.Key](func(o Owner) string { return o.Name })
 	for q, err := range l.queuesBelow(ctx, keyspace.Key{}) {
 		if err != nil {
 			return Chain{}, err
@@ -102,66 +102,15 @@ func (l *Locker) blocking(ctx context.Context, key keyspace.Key) (Chain, error) 
 		if q.Key == key {
 			holders = q.Holders
 		}
-		t.add(q)
+		g.Add(q.Key, q.Holders, q.Waiters)
 	}
-	for _, h := range holders {
-		t.follow(Link{Key: key, Holder: h})
-	}
-	return t.chain, nil
+	links, cycle := g.Chain(key, holders)
+	return Chain{linksOf(links), linksOf(cycle)}, nil
 }
 
-// A wait is an owner that waits for a lock.
-type wait struct {
-	key     keyspace.Key
-	waiter  Owner
-	holders []Owner
-}
-
-// A tracer follows waits from owner to owner.
-type tracer struct {
-	waits map[string][]wait // by the name of the waiter
-	met   map[string]bool   // the owners whose waits are followed
-	path  []Link            // from the first link to that which is followed
-	chain Chain
-}
-
-// add makes the waits for q known: one for each owner.
-func (t *tracer) add(q Queue) {
-	for _, o := range q.Waiters {
-		of := t.waits[o.Name]
-		if o.Foreign || len(of) > 0 && of[len(of)-1].key == q.Key {
-			continue
-		}
-		t.waits[o.Name] = append(of, wait{q.Key, o, q.Holders})
+func linksOf(of []waits.Link[keyspace.Key, Owner]) (links []Link) {
+	for _, l := range of {
+		links = append(links, Link(l))
 	}
-}
-
-// follow adds a link, and those of its holder.
-func (t *tracer) follow(link Link) {
-	t.chain.Links = append(t.chain.Links, link)
-	t.path = append(t.path, link)
-	defer func() { t.path = t.path[:len(t.path)-1] }()
-	owner := link.Holder.Name
-	if t.met[owner] {
-		t.close(owner)
-		return
-	}
-	if link.Holder.Foreign {
-		return
-	}
-	t.met[owner] = true
-	for _, w := range t.waits[owner] {
-		for _, h := range w.holders {
-			t.follow(Link{Key: w.key, Waiter: w.waiter, Holder: h})
-		}
-	}
-}
-
-// close notes the cycle that the last link of the path closes, if it does: its holder is that of an earlier one.
-func (t *tracer) close(owner string) {
-	last := len(t.path) - 1
-	at := slices.IndexFunc(t.path[:last], func(link Link) bool { return link.Holder.Name == owner })
-	if at >= 0 && t.chain.Cycle == nil {
-		t.chain.Cycle = slices.Clone(t.path[at+1:])
-	}
+	return links
 }
