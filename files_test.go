@@ -31,7 +31,7 @@ var upwards = strings.Fields(`
 	holdset.go>commit.go holdset.go>ending.go holdset.go>release.go
 	hold.go>ending.go hold.go>release.go hold.go>holdset.go
 	release.go>ending.go
-	hooks.go>hold.go
+	hooks.go>hold.go locker.go>hold.go
 	entry.go>lanes.go locker.go>lanes.go hooks.go>locker.go
 	retain.go>entry.go`)
 

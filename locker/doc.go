@@ -63,7 +63,7 @@
 // (internal/place). Then it becomes a hold (hold.go). internal/index
 // has all holds; the monitor (monitor.go) and internal/losswatch watch them, loss.go
 // ends those that are lost, and ending.go says how. A release (release.go) passes the
-// lock on (pass.go) or retains it (retain.go), goes to the end of the queue for the next
+// lock on (pass.go) or retains it (retain.go, internal/retain), goes to the end of the queue for the next
 // goroutine (requeue.go), or deletes the entry, perhaps in a transaction of its owner
 // (plan.go, commit.go, internal/outcome). What cannot be released at once is settled
 // in the background (entry.go). Shared holds meet in the lane (shared.go). all.go

@@ -11,6 +11,7 @@ import (
 	"github.com/phpgao/elock/internal/place"
 	"github.com/phpgao/elock/internal/queue"
 	"github.com/phpgao/elock/internal/record"
+	"github.com/phpgao/elock/internal/retain"
 	"github.com/phpgao/elock/keyspace"
 )
 
@@ -29,7 +30,7 @@ type entry struct {
 	granted time.Time // when it was first in the queue; zero before
 	passed  Token     // how often the lock was passed on under it
 
-	retention *retention // nil if it was never retained
+	retention *retain.Retention // nil if it was never retained
 }
 
 // A grant is a lock as one caller gets it.
@@ -98,7 +99,7 @@ func (e *entry) check(ctx context.Context) error {
 // usable reports whether e, which came with the lane, is a good entry for what
 // is wanted. One that announces was made for this caller, in place of the last holder.
 func (e *entry) usable(want request) bool {
-	return e.announces == want.announces && e.Lease.Suits(want.seconds) && e.Record.Mode == want.mode() && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && e.retention.usable()
+	return e.announces == want.announces && e.Lease.Suits(want.seconds) && e.Record.Mode == want.mode() && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && e.retention.Usable()
 }
 
 // fate finds out why e is gone, which this Locker did not remove.
@@ -119,7 +120,7 @@ func (e *entry) fits(want request) bool { return want.mode() == e.Record.Mode &&
 // passable reports whether there may be another hold under e. Others who share
 // a lock were let in as they came; an announcement is of one hold.
 func (e *entry) passable() bool {
-	return e.Record.Mode == record.Exclusive && !e.announces && e.passed < maxGrants && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && !e.retention.isWanted()
+	return e.Record.Mode == record.Exclusive && !e.announces && e.passed < maxGrants && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && !e.retention.Wanted()
 }
 
 // next returns the first in line for e's lane if e's lease is one for it, or nil.
@@ -163,7 +164,7 @@ func (e *entry) done() {
 
 // drop gives up the lease.
 func (e *entry) drop() {
-	e.retention.stop()
+	e.retention.Stop()
 	e.Lease.Part()
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/phpgao/elock/internal/lease"
 	"github.com/phpgao/elock/internal/losswatch"
 	"github.com/phpgao/elock/internal/queue"
+	"github.com/phpgao/elock/internal/retain"
 	"github.com/phpgao/elock/internal/xctx"
 	"github.com/phpgao/elock/keyspace"
 )
@@ -49,7 +50,7 @@ type Locker struct {
 	queues    *queue.Set
 	inspector *inspect.Inspector
 	feeds     *feed.Hub    // of locks that others want, too
-	retained  atomic.Int64 // locks that nobody holds
+	retained  *retain.Set
 	losses    *losswatch.Watcher
 
 	mu     sync.Mutex  // guards closed and waited; never held over a callback, a hook or a call to etcd

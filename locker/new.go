@@ -14,6 +14,7 @@ import (
 	"github.com/phpgao/elock/internal/inspect"
 	"github.com/phpgao/elock/internal/place"
 	"github.com/phpgao/elock/internal/queue"
+	"github.com/phpgao/elock/internal/retain"
 	"github.com/phpgao/elock/internal/xctx"
 	"github.com/phpgao/elock/keyspace"
 )
@@ -56,6 +57,7 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 		Batch:  l.batch, GaveUp: l.leases.GaveUp, Base: l.ctx, Spawn: l.spawn,
 		Prefix: c.prefix, Owner: c.owner, Log: c.log,
 	})
+	l.retained = retain.New(retain.Config{Batch: l.batch, For: c.retain, Trust: maxHandoff, Drain: l.drain})
 	l.inspector = &inspect.Inspector{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds, Prefix: c.prefix}
 	l.spawn(l.monitor)
 	l.spawn(l.losses.Run)

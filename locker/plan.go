@@ -12,6 +12,7 @@ import (
 	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/calls"
 	"github.com/phpgao/elock/internal/record"
+	"github.com/phpgao/elock/internal/retain"
 	"github.com/phpgao/elock/internal/xctx"
 )
 
@@ -60,11 +61,11 @@ func (h *Hold) plan(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op)
 	}
 	p.next = e.next()
 	switch {
-	case p.mayStay() && e.retention.lockSure(ctx):
-		p.stays, p.unlock = true, sync.OnceFunc(e.retention.unlock)
+	case p.mayStay() && e.retention.LockSure(ctx):
+		p.stays, p.unlock = true, sync.OnceFunc(e.retention.Unlock)
 		// Whether the record was put again will tell what became of the rest.
 		p.held = []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(e.Name), "=", e.Mod)}
-		p.exit = []clientv3.Op{e.rewrite(e.retention != nil)}
+		p.exit = []clientv3.Op{retain.Put(&e.Entry, e.retention != nil)}
 		if p.next != nil {
 			p.exit = append(p.exit, record.Gets(p.next.Value.want.reads)...)
 		}

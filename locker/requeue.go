@@ -33,7 +33,7 @@ func (e *entry) successorFor(next *waiter) *entry {
 
 // replaced passes the lane to next with successor, which has joined the queue.
 func (e *entry) replaced(successor *entry, next *waiter, notify func()) {
-	e.retention.stop()
+	e.retention.Stop()
 	e.Successor = &successor.Entry // if a hook ends the goroutine before the lane has passed, both are cleaned up
 	notify()
 	e.Successor = nil
