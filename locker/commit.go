@@ -7,7 +7,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/calls"
 	"github.com/phpgao/elock/internal/outcome"
 	"github.com/phpgao/elock/internal/xctx"
@@ -54,63 +53,38 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	}
 	p := h.plan(ctx, cmps, ops)
 	defer func() { p.unlock() }()
-	a := p.persist(ctx, answer{})
+	a := p.Persist(ctx, outcome.Answer{})
 	if p.forNext(a) {
 		// An earlier try, of unknown outcome, may have put the successor.
-		if a.inDoubt {
+		if a.InDoubt {
 			h.entry.Successor = &p.successor.Entry
 		}
 		p.unlock()
 		p = h.planToLeave(cmps, ops)
-		a = p.persist(ctx, a)
+		a = p.Persist(ctx, a)
 	}
-	switch p.verdict(a) {
-	case applied:
+	switch p.Verdict(a) {
+	case outcome.Applied:
 		p.carriedOut(ctx, a.Revision, a.Responses[len(ops):])
 		return true, nil
-	case lost:
-		return p.lost(ctx, p.missing(a), a.inDoubt)
-	case comparisonFailed:
-		return p.comparisonFailed(ctx, a.inDoubt)
-	case rejected:
-		_ = h.each(func(m *Hold) error { return m.freeIfReleased(ctx) }) // a.err says more
-		return false, a.err
+	case outcome.Lost:
+		return p.lost(ctx, h.members()[p.Missing(a)], a.InDoubt)
+	case outcome.ComparisonFailed:
+		return p.comparisonFailed(ctx, a.InDoubt)
+	case outcome.Rejected:
+		_ = h.each(func(m *Hold) error { return m.freeIfReleased(ctx) }) // a.Err says more
+		return false, a.Err
 	}
-	return p.inDoubt(asking, timeoutCause(ctx, a.err))
-}
-
-// A verdict is what an answer means.
-type verdict int
-
-const (
-	applied          verdict = iota
-	lost                     // not carried out at the last try: an entry is gone, or marked as evicted
-	comparisonFailed         // not carried out at the last try: one of the comparisons does not hold
-	rejected                 // refused at the only try
-	inDoubt                  // there is no answer that says it
-)
-
-func (p *commitPlan) verdict(a answer) verdict {
-	switch {
-	case a.err == nil && a.Succeeded:
-		return applied
-	case a.err == nil && p.missing(a) != nil:
-		return lost
-	case a.err == nil:
-		return comparisonFailed
-	case batch.NotApplied(a.err) && !a.inDoubt:
-		return rejected
-	}
-	return inDoubt
+	return p.inDoubt(asking, timeoutCause(ctx, a.Err))
 }
 
 // forNext reports whether the transaction may have failed only because it also does
 // something for the next goroutine here: it puts or reads keys for it.
-func (p *commitPlan) forNext(a answer) bool {
-	switch p.verdict(a) {
-	case comparisonFailed:
+func (p *commitPlan) forNext(a outcome.Answer) bool {
+	switch p.Verdict(a) {
+	case outcome.ComparisonFailed:
 		return p.successor != nil
-	case rejected:
+	case outcome.Rejected:
 		return p.stays || p.next != nil
 	}
 	return false
@@ -187,7 +161,7 @@ func (p *commitPlan) resolve(ctx context.Context, e *entry) (done, known bool) {
 	}
 	q := outcome.Question{
 		Etcd: e.l.etcd, Batch: e.l.batch, Queues: e.l.queues,
-		Entry: &e.Entry, Stays: p.stays, Ops: p.ops, Since: since,
+		Entry: &e.Entry, Stays: p.stays, Ops: p.Ops, Since: since,
 	}
 	return q.Resolve(ctx)
 }

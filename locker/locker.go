@@ -49,7 +49,7 @@ type Locker struct {
 	leases    *lease.Set
 	queues    *queue.Set
 	inspector *inspect.Inspector
-	feeds     *feed.Hub    // of locks that others want, too
+	feeds     *feed.Hub // of locks that others want, too
 	retained  *retain.Set
 	losses    *losswatch.Watcher
 

@@ -35,12 +35,12 @@ var mistakes = []mistake{
 	{"several acquired although one is not free", "internal/queue:(*Set).EnterAll", "t.If = append(t.If, e.free())", ""},
 	{"shared hold beside one that is alone", "internal/place:(*Place).Note", "return !record.Alone(kv) })", "return true })"},
 	{"shared entry removed while others hold", "internal/lane:(*Table).Part", "l.sharing.present > 0 {", "l.sharing.present < 0 {"},
-	{"commit without the lock", "(*Hold).planToLeave", "p.held = append(p.held, record.Created(m.entry.Name, m.entry.Rev))", ""},
+	{"commit without the lock", "(*Hold).planToLeave", "p.Held = append(p.Held, record.Created(e.Name, e.Rev))", ""},
 	{"commit of unknown outcome taken for not done", "(*commitPlan).inDoubt", "done, known := p.resolve(ctx, p.h.entry)", "done, known := false, true"},
 	{"lease not revoked", "internal/lease:(*Set).Revoke", "errs[i] = t.revoke(ctx, s)", "errs[i], _ = nil, s"},
 	{"a renewal is not sent again when its stream breaks", "internal/lease:(*keeper).answered", "k.failed(s, k.cfg.Now(), err)", "_ = s"},
 	{"a put that is tried again is not looked for", "internal/queue:(*Entry).enter", "if err == nil && e.putInDoubt && e.Rev != 0 {", "if false {"},
-	{"a commit that was refused after doubt counts as not done", "(*commitPlan).verdict", "case batch.NotApplied(a.err) && !a.inDoubt:", "case a.err != nil || batch.NotApplied(a.err):"},
+	{"a commit that was refused after doubt counts as not done", "internal/outcome:(*Txn).Verdict", "case batch.NotApplied(a.Err) && !a.InDoubt:", "case a.Err != nil || batch.NotApplied(a.Err):"},
 	{"passing errors are final", "internal/calls:passes", "|| etcderr.Passing(err)", "|| false && etcderr.Passing(err)"},
 }
 
