@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/phpgao/elock/internal/callback"
 	"github.com/phpgao/elock/keyspace"
 )
 
@@ -14,11 +15,11 @@ type attempt struct {
 	l        *Locker
 	key      keyspace.Key
 	who      Owner
-	contexts hookContexts    // of the hooks' AcquireStart
-	ctx      context.Context // with what they added
-	waited   time.Duration   // until the answer
-	over     bool            // AcquireEnd has been called
-	grant    grant           // not yet a hold's; zero if there is none
+	contexts callback.Contexts // of the hooks' AcquireStart
+	ctx      context.Context   // with what they added
+	waited   time.Duration     // until the answer
+	over     bool              // AcquireEnd has been called
+	grant    grant             // not yet a hold's; zero if there is none
 
 	blocked bool  // it had to wait, or failed as a try
 	blocker Owner // whom it was blocked by last
@@ -43,7 +44,7 @@ func (a *attempt) failure(err error) (by *Owner, _ error) {
 func (a *attempt) start(ctx context.Context, try bool, r request) {
 	a.who = Owner{Name: a.l.owner, Since: time.Now()}
 	a.who.Annotations = a.l.hooks.acquireStart(&a.contexts, ctx, AcquireStartData{Key: a.key, Try: try, TTL: r.ttl, Shared: r.shared})
-	a.ctx = a.contexts.last(ctx)
+	a.ctx = a.contexts.Last(ctx)
 }
 
 // answered tells the hooks that the lock was granted, or why not.

@@ -69,7 +69,7 @@ func endAll(holds []*Hold, cause func(*Hold) error) (ended int) {
 // notifyEnd runs HoldEnd once, before the lock passes on.
 func (h *Hold) notifyEnd() {
 	hooks := &h.entry.l.hooks
-	if len(hooks.all) == 0 {
+	if len(hooks.All) == 0 {
 		return
 	}
 	h.mu.Lock()

@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/callback"
 	"github.com/phpgao/elock/internal/record"
 	"github.com/phpgao/elock/internal/xctx"
 	"github.com/phpgao/elock/keyspace"
@@ -22,11 +23,11 @@ type Hold struct {
 	token    Token
 	maxHeld  time.Duration // 0: without limit
 	since    time.Time
-	read     *record.Read    // as ReadKeys says
-	outer    *Hold           // the hold under whose context this one was acquired
-	caller   context.Context // of the acquire, with what hooks added
-	contexts hookContexts    // of the hooks' HoldStart
-	turn     chan struct{}   // full while a call of Announce runs; nil if the hold announces nothing
+	read     *record.Read      // as ReadKeys says
+	outer    *Hold             // the hold under whose context this one was acquired
+	caller   context.Context   // of the acquire, with what hooks added
+	contexts callback.Contexts // of the hooks' HoldStart
+	turn     chan struct{}     // full while a call of Announce runs; nil if the hold announces nothing
 
 	mu     sync.Mutex      // guards all that follows
 	set    *HoldSet        // that it is of; nil if of none
@@ -105,7 +106,7 @@ func (l *Locker) add(h *Hold) error {
 // start calls HoldStart.
 func (h *Hold) start(waited time.Duration) {
 	h.entry.l.hooks.holdStart(&h.contexts, h.caller, HoldStartData{Key: h.Key(), Token: h.token, Waited: waited, Shared: h.Shared()})
-	h.caller = h.contexts.last(h.caller)
+	h.caller = h.contexts.Last(h.caller)
 }
 
 // heldBy reports whether ctx descends from a live hold of the lock that l

@@ -33,19 +33,19 @@ func (l *Locker) expire(h *Hold) {
 		return
 	}
 	l.finish(others, (*Hold).endedWithOthers)
-	l.hooks.apart(h.notifyEnd)
+	l.hooks.Apart(h.notifyEnd)
 	key := h.Key()
 	l.log.Warn("elock: lock held too long, releasing it", "key", key.String(), "owner", l.owner, "held", held, "limit", h.maxHeld)
-	var t hookContexts
-	l.hooks.apart(func() {
+	var t callback.Contexts
+	l.hooks.Apart(func() {
 		l.hooks.timeoutStart(&t, h.caller, TimeoutStartData{Key: key, Token: h.token, Held: held, Limit: h.maxHeld, Shared: h.Shared()})
 	})
-	caller, cancel := xctx.Merge(context.WithoutCancel(t.last(h.caller)), l.ctx)
+	caller, cancel := xctx.Merge(context.WithoutCancel(t.Last(h.caller)), l.ctx)
 	ctx := l.etcd.Detached(caller)
 	err := h.free(ctx)
 	ctx.Stop()
 	cancel()
-	l.hooks.apart(func() { l.hooks.timeoutEnd(t, TimeoutEndData{Key: key, Token: h.token, Err: err}) })
+	l.hooks.Apart(func() { l.hooks.timeoutEnd(t, TimeoutEndData{Key: key, Token: h.token, Err: err}) })
 	if l.onTimeout != nil {
 		go l.timeout(key.String(), held)
 	}

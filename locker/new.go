@@ -38,7 +38,7 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 		config:    c,
 		client:    client,
 		etcd:      calls.New(client, ErrUnavailable),
-		hooks:     hooks{c.hook, c.log, c.owner},
+		hooks:     newHooks(c.hook, c.log, c.owner),
 		root:      strings.TrimSuffix(keyspace.MustParse("x").Path(c.prefix), "x/"),
 		now:       clock.Read,
 		closeTurn: make(chan struct{}, 1),
