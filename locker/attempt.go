@@ -101,6 +101,7 @@ func (a *attempt) begin(r request) (*Hold, error) {
 		h.notifyEnd()
 		return nil, err
 	}
+	h.tellRisk()
 	if l.onSuccess != nil {
 		l.onSuccess(h.Key().String())
 	}

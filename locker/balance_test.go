@@ -33,7 +33,8 @@ func (h *balance) HoldStart(ctx context.Context, _ locker.HoldStartData) context
 	h.count(&h.holds, 1, "HoldStart")
 	return ctx
 }
-func (h *balance) HoldEnd(context.Context, locker.HoldEndData) { h.count(&h.holds, -1, "HoldEnd") }
+func (h *balance) HoldRisk(context.Context, locker.HoldRiskData) { h.count(nil, 0, "HoldRisk") }
+func (h *balance) HoldEnd(context.Context, locker.HoldEndData)   { h.count(&h.holds, -1, "HoldEnd") }
 func (h *balance) TimeoutStart(ctx context.Context, _ locker.TimeoutStartData) context.Context {
 	h.count(&h.forced, 1, "TimeoutStart")
 	return ctx

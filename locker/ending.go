@@ -36,6 +36,7 @@ func (h *Hold) endUnless(mine *HoldSet, cause error) (done bool, other *HoldSet)
 	first := h.cause == nil
 	if first {
 		h.cause, h.held = cause, time.Since(h.since)
+		closeOnce(h.risk)
 	}
 	cancel := h.cancel
 	h.mu.Unlock()
@@ -73,7 +74,7 @@ func (h *Hold) notifyEnd() {
 		return
 	}
 	h.mu.Lock()
-	d := HoldEndData{Key: h.Key(), Token: h.token, Held: h.held, Cause: h.cause}
+	d := HoldEndData{Key: h.Key(), Token: h.token, Held: h.held, Cause: h.cause, AtRisk: h.warned}
 	told, first := h.told, h.told == nil
 	if first {
 		told = make(chan struct{})

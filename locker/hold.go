@@ -34,8 +34,11 @@ type Hold struct {
 	ctx    context.Context // made when it is asked for
 	cancel context.CancelCauseFunc
 	fenced bool  // Fence was called
+	warned bool  // as HoldRisk said last
+	warns  bool  // a goroutine calls HoldRisk
 	cause  error // why it ended; nil while held
 
+	risk      chan struct{} // as AtRisk returned it last; nil until it is asked for
 	committed bool          // Commit was carried out, whatever becomes of the lock then
 	held      time.Duration // how long the lock was held; 0 until the hold ends
 	told      chan struct{} // closed when HoldEnd has run; nil until a goroutine begins to run it

@@ -34,6 +34,11 @@ type Hook interface {
 	// that AcquireStart returned. The values of the context it returns are
 	// those of the hold's context.
 	HoldStart(ctx context.Context, d HoldStartData) context.Context
+	// HoldRisk runs when the hold gets at risk, as Hold.AtRisk says, and again
+	// when it is at risk no more, with HoldStart's context. Its calls for one
+	// hold alternate and do not overlap, and none begins after the hold has
+	// ended. One may still run when HoldEnd begins.
+	HoldRisk(ctx context.Context, d HoldRiskData)
 	// HoldEnd runs once, when the hold has ended for any reason; after a
 	// Release, when etcd has answered or was silent for too long.
 	HoldEnd(ctx context.Context, d HoldEndData)
@@ -77,12 +82,22 @@ type HoldStartData struct {
 	Shared bool
 }
 
+// HoldRiskData describes a hold that gets at risk, or is so no more.
+type HoldRiskData struct {
+	Key       keyspace.Key
+	Token     Token
+	AtRisk    bool          // a renewal is overdue; otherwise one was answered
+	Remaining time.Duration // how long the lock stays held if nothing more is answered
+}
+
 // HoldEndData describes a hold that ended.
 type HoldEndData struct {
 	Key   keyspace.Key
 	Token Token
 	Held  time.Duration
 	Cause error // ErrReleased, ErrMaxHeld, ErrClosed or a *LostError
+
+	AtRisk bool // HoldRisk said so last
 }
 
 // TimeoutStartData describes a hold that lasted too long.
@@ -120,6 +135,9 @@ func (NopHook) Blocked(context.Context, BlockedData) {}
 
 // HoldStart returns ctx.
 func (NopHook) HoldStart(ctx context.Context, _ HoldStartData) context.Context { return ctx }
+
+// HoldRisk does nothing.
+func (NopHook) HoldRisk(context.Context, HoldRiskData) {}
 
 // HoldEnd does nothing.
 func (NopHook) HoldEnd(context.Context, HoldEndData) {}

@@ -89,6 +89,13 @@ func (d *diary) HoldStart(ctx context.Context, h locker.HoldStartData) context.C
 	return d.start(ctx, "hold")
 }
 
+func (d *diary) HoldRisk(ctx context.Context, h locker.HoldRiskData) {
+	if ctx.Value(diaryKey{d.name, "hold"}) == nil {
+		d.t.Error("HoldRisk without the context of HoldStart")
+	}
+	d.all.add("%s hold at risk=%v", d.name, h.AtRisk)
+}
+
 func (d *diary) HoldEnd(ctx context.Context, h locker.HoldEndData) {
 	d.end(ctx, "hold")
 	d.all.add("%s hold end: %v", d.name, h.Cause)

@@ -57,6 +57,13 @@ func (hs *hooks) holdStart(t *callback.Contexts, ctx context.Context, d HoldStar
 	hs.Start(t, ctx, hookCall{"HoldStart", d.Key}, func(h Hook, ctx context.Context) context.Context { return h.HoldStart(ctx, d) })
 }
 
+// holdRisk calls each hook on a goroutine of its own, which a hook may end.
+func (hs *hooks) holdRisk(t callback.Contexts, d HoldRiskData) {
+	for i, h := range hs.All {
+		callback.Apart(func() { hs.Call(hookCall{"HoldRisk", d.Key}, func() { h.HoldRisk(t[i], d) }) })
+	}
+}
+
 func (hs *hooks) holdEnd(t callback.Contexts, d HoldEndData) {
 	hs.End(t, hookCall{"HoldEnd", d.Key}, func(h Hook, ctx context.Context) { h.HoldEnd(ctx, d) })
 }

@@ -21,6 +21,7 @@ func (l *Locker) newLeases() *lease.Set {
 		Now:     func() clock.Instant { return l.now() },
 		Cause:   func(why lease.Loss) error { return &LostError{Reason: reasonOf(why)} },
 		OnLost:  l.leaseLost,
+		OnRisk:  l.leaseRisk,
 		Silent:  ErrUnavailable,
 		KeepFor: l.keepLease,
 		Log:     l.log,

@@ -25,6 +25,7 @@ type member struct {
 	mu       sync.Mutex
 	renewals int
 	revoked  []clientv3.LeaseID
+	risks    []change
 }
 
 type answer int
@@ -104,6 +105,7 @@ func withLease(t *testing.T, m *member, f func(t *testing.T, s *Lease)) {
 			Now:     clock.Read,
 			Cause:   func(w Loss) error { return errors.New(w.String()) },
 			OnLost:  func(*Lease, Loss) {},
+			OnRisk:  m.risk,
 			Silent:  errors.New("test: silent"),
 			KeepFor: func(int64) time.Duration { return 5 * time.Second },
 			Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),

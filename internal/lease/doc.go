@@ -18,5 +18,7 @@
 //   - A deadline that has passed never moves again.
 //   - Lost is set before OnLost is called, so a user that registers itself and
 //     then looks at Lost is either found by OnLost or sees the loss.
+//   - A lease that is lost at its deadline was at risk for a quarter of its TTL before that, and OnRisk was called, unless
+//     the process stood still.
 //   - A retired lease takes no users, and is revoked.
 package lease

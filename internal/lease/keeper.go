@@ -19,6 +19,7 @@ type schedule struct {
 	sent    clock.Instant // when the last renewal was sent
 	waiting bool          // for the answer to that
 	fails   int           // how many in a row were not answered
+	atRisk  bool          // as OnRisk was told last
 	usedAt  clock.Instant // when the lease was last seen in use
 }
 
@@ -107,7 +108,7 @@ func (k *keeper) tend(now clock.Instant) time.Duration {
 			due = append(due, renewal.Request[*Lease]{Lease: s, ID: s.id, Context: s.ctx, Patience: s.patience()})
 			r.waiting, r.sent = true, now
 		}
-		wake = min(wake, left)
+		wake = min(wake, k.noteRisk(s, left))
 		if r.waiting {
 			wake = min(wake, r.sent.Add(s.patience()).Until(now))
 		} else {
@@ -160,6 +161,7 @@ func (k *keeper) answered(s *Lease, sent clock.Instant, ttl int64, err error) {
 		s.extend(sent, fromSeconds(ttl))
 		if r.waiting = r.waiting && !last; !r.waiting {
 			r.fails = 0
+			s.trouble.Store(nil)
 			r.next = s.renewAt(sent)
 		}
 	}
@@ -170,6 +172,11 @@ func (k *keeper) failed(s *Lease, now clock.Instant, err error) {
 	r := &s.schedule
 	r.waiting = false
 	r.next = now.Add(min(s.ttl/20, maxWake))
+	since := time.Unix(0, int64(r.sent.Wall))
+	if old := s.trouble.Load(); old != nil {
+		since = old.since
+	}
+	s.trouble.Store(&trouble{since, err})
 	if r.fails++; r.fails == 1 {
 		left := s.remaining(now)
 		k.cfg.Log.Warn("elock: lease not renewed; retrying", "lease", int64(s.id), "left", left, "err", err)

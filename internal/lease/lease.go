@@ -58,7 +58,8 @@ type Lease struct {
 	users    atomic.Int64 // far below 0 when the lease is retired
 	used     atomic.Bool  // since the keeper last looked
 
-	schedule schedule // of the keeper
+	trouble  atomic.Pointer[trouble] // nil while renewals are answered
+	schedule schedule                // of the keeper
 }
 
 // retired is the value of users in a lease that takes no more: so low that Joins

@@ -68,6 +68,7 @@ func inBed(t *testing.T, f func(t *testing.T, b *bed)) {
 				b.lost[s] = why
 				b.losses++
 			},
+			OnRisk:  func(*lease.Lease) {},
 			Silent:  errSilent,
 			KeepFor: func(int64) time.Duration { return 5 * time.Second },
 			Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),

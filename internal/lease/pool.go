@@ -287,6 +287,15 @@ func (p *pool) remove(s *Lease) {
 	}
 }
 
+// each calls f, which must not wait, for all leases.
+func (p *pool) each(f func(*Lease)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.all {
+		f(s)
+	}
+}
+
 func (p *pool) size() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -28,6 +28,7 @@ type Config struct {
 	Now     func() clock.Instant      // reads the clocks
 	Cause   func(Loss) error          // returns the cause with which the contexts of a lost lease end
 	OnLost  func(*Lease, Loss)        // is called once for each lost lease
+	OnRisk  func(*Lease)              // is called when AtRisk of a lease has changed, perhaps late, and several times at once
 	Silent  error                     // is the error of a grant that etcd does not answer
 	KeepFor func(int64) time.Duration // returns how long a lease of so many seconds stays without a user
 	Log     *slog.Logger

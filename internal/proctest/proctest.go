@@ -73,7 +73,7 @@ func Run(t *testing.T, plan etcdsim.Plan, f func(t *testing.T, p *Process)) {
 		p.Batch = batch.New(batch.Config{Txn: p.Etcd.Txn, Limits: xctx.NewLimiter(p.Base), Silent: p.Etcd.NoteSilence, Spawn: p.Spawn})
 		p.Leases = lease.NewSet(lease.Config{
 			Lease: p.Etcd.Lease(), Stream: p.Etcd.Renewals(), Base: p.Base, Drain: p.Base, Grants: p.Base, Spawn: p.Spawn, Now: clock.Read,
-			Cause: func(lease.Loss) error { return ErrLost }, OnLost: func(*lease.Lease, lease.Loss) {},
+			Cause: func(lease.Loss) error { return ErrLost }, OnLost: func(*lease.Lease, lease.Loss) {}, OnRisk: func(*lease.Lease) {},
 			Silent: ErrUnheard, KeepFor: func(int64) time.Duration { return time.Hour }, Log: p.Log,
 		})
 		f(t, p)

@@ -2,6 +2,7 @@ package simulation_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -68,6 +69,34 @@ func (w *world) believe(h anyHold) {
 		p.holds = append(p.holds, h)
 		if !p.gone.IsZero() && !p.forced && p.believed() {
 			w.Fail("hold %v is believed in after etcd has deleted it", entryOf(k, token))
+		}
+	}
+	go w.expectWarning(h, h.AtRisk(), time.Now())
+}
+
+// expectWarning checks that a hold since then is not lost for want of renewals before its channel said that it is at risk.
+func (w *world) expectWarning(h anyHold, risk <-chan struct{}, since time.Time) {
+	for warned := false; ; warned = true {
+		<-risk
+		err := h.Err()
+		loss, lost := errors.AsType[*locker.LostError](err)
+		switch {
+		case !warned && lost && loss.Reason == locker.ReasonDeadline && time.Since(since) > w.lateness():
+			w.Failf("%v was not at risk before it was lost", tokensOf(h))
+			return
+		case err != nil || h.Context().Err() != nil:
+			return
+		case w.Profile == simtest.Calm:
+			w.Failf("%v is at risk without a fault", tokensOf(h))
+		}
+		select {
+		case <-h.Context().Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+		if next := h.AtRisk(); next != risk {
+			go w.expectWarning(h, next, time.Now())
+			return
 		}
 	}
 }

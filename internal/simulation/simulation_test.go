@@ -17,6 +17,7 @@ func TestLocksKeepTheirPromisesUnderRandomFaults(t *testing.T) {
 		w := simulate(t, seed)
 		total.grants += w.stats.grants
 		total.waits += w.stats.waits
+		total.risks += w.stats.risks
 		total.losses += w.stats.losses
 		total.timeouts += w.stats.timeouts
 		total.updates += w.stats.updates

@@ -86,6 +86,8 @@ func (t *trouble) HoldStart(ctx context.Context, d locker.HoldStartData) context
 	return ctx
 }
 
+func (t *trouble) HoldRisk(_ context.Context, d locker.HoldRiskData) { t.act("risk", 0, d.Key) }
+
 func (t *trouble) HoldEnd(_ context.Context, d locker.HoldEndData) { t.act("hold", -1, d.Key) }
 
 func (t *trouble) TimeoutStart(ctx context.Context, d locker.TimeoutStartData) context.Context {

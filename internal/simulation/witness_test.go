@@ -18,21 +18,26 @@ type witness struct {
 
 type spanKey struct{ kind string }
 
+// A span is what a hook has begun.
+type span struct {
+	began         time.Time
+	ended, atRisk bool
+}
+
 func (h *witness) start(ctx context.Context, kind string, key keyspace.Key) context.Context {
 	h.w.open[kind]++
-	ended := new(bool)
-	return context.WithValue(ctx, spanKey{kind}, ended)
+	return context.WithValue(ctx, spanKey{kind}, &span{began: time.Now()})
 }
 
 func (h *witness) end(ctx context.Context, kind string, key keyspace.Key) {
-	ended, ok := ctx.Value(spanKey{kind}).(*bool)
+	s, ok := ctx.Value(spanKey{kind}).(*span)
 	switch {
 	case !ok:
 		h.w.Fail("%s: %s of %v ended without its start", h.name, kind, key)
-	case *ended:
+	case s.ended:
 		h.w.Fail("%s: %s of %v ended twice", h.name, kind, key)
 	default:
-		*ended = true
+		s.ended = true
 		h.w.open[kind]--
 	}
 }
@@ -106,6 +111,26 @@ func (h *witness) HoldStart(ctx context.Context, d locker.HoldStartData) context
 	return h.start(ctx, "hold", d.Key)
 }
 
+func (h *witness) HoldRisk(ctx context.Context, d locker.HoldRiskData) {
+	w := h.w
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	e := entryOf(d.Key, d.Token)
+	w.Log("%s: %v at risk %v, %v left", h.name, e, d.AtRisk, d.Remaining)
+	s, ok := ctx.Value(spanKey{"hold"}).(*span)
+	switch {
+	case !ok:
+		w.Fail("%s: HoldRisk of %v without its HoldStart", h.name, e)
+	case s.atRisk == d.AtRisk:
+		w.Fail("%s: told twice that %v is at risk: %v", h.name, e, d.AtRisk)
+	case d.AtRisk && w.Profile == simtest.Calm:
+		w.Fail("%s: %v is at risk without a fault", h.name, e)
+	default:
+		s.atRisk = d.AtRisk
+	}
+	w.stats.risks++
+}
+
 func (h *witness) HoldEnd(ctx context.Context, d locker.HoldEndData) {
 	w := h.w
 	w.Mu.Lock()
@@ -121,6 +146,11 @@ func (h *witness) HoldEnd(ctx context.Context, d locker.HoldEndData) {
 	}
 	if loss, ok := d.Cause.(*locker.LostError); ok {
 		w.stats.losses++
+		s, _ := ctx.Value(spanKey{"hold"}).(*span)
+		released := w.prod[slowHooks] || s == nil || time.Since(s.began) > d.Held // and then found to be lost
+		if loss.Reason == locker.ReasonDeadline && !released && !d.AtRisk && d.Held > 0 {
+			w.Fail("%s: held %v for %v, which is lost without having been at risk", h.name, e, d.Held)
+		}
 		w.lost(h.name, d.Key, loss)
 	}
 }

@@ -277,6 +277,7 @@ type anyHold interface {
 	Context() context.Context
 	Err() error
 	Remaining() time.Duration
+	AtRisk() <-chan struct{}
 	Release(ctx context.Context) error
 }
 
