@@ -19,6 +19,7 @@ const (
 	waitKey    = attribute.Key("elock.wait")
 	heldKey    = attribute.Key("elock.held")
 	limitKey   = attribute.Key("elock.limit")
+	leftKey    = attribute.Key("elock.left")
 	spaceKey   = attribute.Key("elock.space")
 	errorKey   = attribute.Key("error.type")
 

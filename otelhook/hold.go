@@ -2,6 +2,7 @@ package otelhook
 
 import (
 	"context"
+	"sync"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -14,6 +15,10 @@ type holding struct {
 	hook    *Hook
 	span    trace.Span
 	counted bool // among the holds
+
+	mu    sync.Mutex // guards what follows: HoldRisk may run beside HoldEnd
+	ended bool
+	risky bool // counted among the holds at risk
 }
 
 type holdingKey struct{ *Hook }
@@ -46,12 +51,48 @@ func (h *Hook) HoldStart(ctx context.Context, d locker.HoldStartData) context.Co
 	return hold
 }
 
+// HoldRisk counts the hold among those at risk, or does so no more.
+func (h *Hook) HoldRisk(ctx context.Context, d locker.HoldRiskData) {
+	hold, _ := ctx.Value(holdingKey{h}).(*holding)
+	if hold == nil {
+		return
+	}
+	event := "elock.at_risk"
+	if !d.AtRisk {
+		event = "elock.renewed"
+	}
+	hold.mu.Lock()
+	defer hold.mu.Unlock()
+	if hold.ended {
+		return
+	}
+	hold.risk(ctx, d.Key.Space(), d.AtRisk)
+	if hold.span.IsRecording() {
+		hold.span.AddEvent(event, trace.WithAttributes(seconds(leftKey, d.Remaining)))
+	}
+}
+
+// risk counts. The caller holds mu.
+func (d *holding) risk(ctx context.Context, space string, atRisk bool) {
+	switch {
+	case atRisk && !d.risky:
+		d.risky = d.hook.metrics.risks(ctx, space)
+	case !atRisk && d.risky:
+		d.hook.metrics.safe(ctx, space)
+		d.risky = false
+	}
+}
+
 // HoldEnd ends the hold's span.
 func (h *Hook) HoldEnd(ctx context.Context, d locker.HoldEndData) {
 	hold, _ := ctx.Value(holdingKey{h}).(*holding)
 	if hold == nil {
 		return
 	}
+	hold.mu.Lock()
+	hold.ended = true
+	hold.risk(ctx, d.Key.Space(), false)
+	hold.mu.Unlock()
 	o := holdOutcome(d.Cause)
 	h.metrics.holdEnds(ctx, d.Key.Space(), o, d.Held, hold.counted)
 	if hold.span.IsRecording() {

@@ -20,12 +20,13 @@ var buckets = []float64{
 type metrics struct {
 	acquire, hold  metric.Float64Histogram
 	holds, waiters metric.Int64UpDownCounter
+	atRisk         metric.Int64UpDownCounter
 	lost, timeouts metric.Int64Counter
 	labels         *labels
 }
 
 func newMetrics(m metric.Meter, attrs []attribute.KeyValue) (metrics, error) {
-	var errs [6]error
+	var errs [7]error
 	ms := metrics{labels: newLabels(attrs)}
 	ms.acquire, errs[0] = m.Float64Histogram("elock.acquire.duration",
 		metric.WithDescription("Time from the call of an acquire to the grant or the failure."),
@@ -41,6 +42,8 @@ func newMetrics(m metric.Meter, attrs []attribute.KeyValue) (metrics, error) {
 		metric.WithDescription("Holds that were lost before their release."), metric.WithUnit("{hold}"))
 	ms.timeouts, errs[5] = m.Int64Counter("elock.timeouts",
 		metric.WithDescription("Holds that the monitor ended because they lasted too long."), metric.WithUnit("{hold}"))
+	ms.atRisk, errs[6] = m.Int64UpDownCounter("elock.at_risk",
+		metric.WithDescription("Locks held now whose renewals are overdue."), metric.WithUnit("{hold}"))
 	return ms, errors.Join(errs[:]...)
 }
 
@@ -71,6 +74,19 @@ func (m *metrics) holdStarts(ctx context.Context, space string) bool {
 	}
 	m.holds.Add(ctx, 1, m.labels.of(space, "").add...)
 	return true
+}
+
+// risks is waits for holds at risk.
+func (m *metrics) risks(ctx context.Context, space string) bool {
+	if !m.atRisk.Enabled(ctx) {
+		return false
+	}
+	m.atRisk.Add(ctx, 1, m.labels.of(space, "").add...)
+	return true
+}
+
+func (m *metrics) safe(ctx context.Context, space string) {
+	m.atRisk.Add(ctx, -1, m.labels.of(space, "").add...)
 }
 
 func (m *metrics) holdEnds(ctx context.Context, space string, o outcome, d time.Duration, counted bool) {
