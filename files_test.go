@@ -20,7 +20,7 @@ import (
 // files are those of package locker: each uses functions and types of those that come later.
 var files = strings.Fields(`
 	new.go close.go
-	all.go free.go commit.go plan.go promote.go announce.go watch.go blocking.go list.go inspect.go monitor.go loss.go
+	all.go free.go commit.go plan.go promote.go announce.go watch.go blocking.go list.go inspect.go health.go monitor.go loss.go
 	acquire.go attempt.go shared.go leases.go
 	ending.go release.go risk.go holdset.go reading.go hold.go
 	requeue.go lanes.go pass.go entry.go retain.go

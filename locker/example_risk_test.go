@@ -3,6 +3,8 @@ package locker_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/phpgao/elock/keyspace"
@@ -40,4 +42,33 @@ func ExampleHold_AtRisk() {
 	// Output:
 	// done
 	// <nil>
+}
+
+// A readiness probe: what waits for a lock, or has none, is ready.
+func ExampleLocker_Health() {
+	client := dial()
+	defer client.Close()
+	l := open(client)
+
+	ready := func(w http.ResponseWriter, _ *http.Request) {
+		if h := l.Health(); !h.OK() {
+			http.Error(w, fmt.Sprintf("%v (%d of %d holds at risk)", h.Err, h.AtRisk, h.Holds), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ready", ready)
+
+	probe := func() {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest("GET", "/ready", nil))
+		fmt.Print(w.Code, " ", w.Body)
+	}
+	probe()
+	l.Close()
+	probe()
+	// Output:
+	// 200 ready
+	// 503 locker: closed (0 of 0 holds at risk)
 }

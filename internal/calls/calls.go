@@ -13,6 +13,7 @@ import (
 	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/clock"
 	"github.com/phpgao/elock/internal/etcderr"
+	"github.com/phpgao/elock/internal/health"
 	"github.com/phpgao/elock/internal/watchstream"
 	"github.com/phpgao/elock/internal/xctx"
 )
@@ -38,6 +39,7 @@ type Client struct {
 	lease   clientv3.Lease
 	tries   *xctx.Limiter
 	unheard error
+	heard   health.Signal
 	silent  atomic.Int64 // when a call was last not answered, by the monotonic clock; 0: never
 }
 
@@ -45,13 +47,14 @@ type Client struct {
 // unheard is the cause of contexts that end because etcd does not answer: it is
 // returned as it is.
 func New(client *clientv3.Client, unheard error) *Client {
-	return &Client{
+	c := &Client{
 		client:  client,
 		kv:      client.KV,
-		lease:   leaser{client.Lease, client},
 		tries:   xctx.NewLimiter(context.Background()),
 		unheard: unheard,
 	}
+	c.lease = leaser{client.Lease, c}
+	return c
 }
 
 // Txn sends a transaction once. It reports whether it was sent to two members:
@@ -66,11 +69,14 @@ func (c *Client) Txn(ctx context.Context, cmps []clientv3.Cmp, then, els []clien
 		}
 		return resp, etcderr.Of(c.client, err)
 	}
+	sent := clock.Mono()
 	if at := c.silent.Load(); at == 0 || clock.Mono()-at > int64(hedging) {
 		resp, err = commit(ctx)
+		c.hear(sent, err)
 		return resp, false, err
 	}
 	resp, twice, second, err := xctx.Twice(ctx, hedge, commit)
+	c.hear(sent, err)
 	if second && err == nil {
 		c.NoteSilence()
 	}

@@ -8,25 +8,35 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/namespace"
 
+	"github.com/phpgao/elock/internal/clock"
 	"github.com/phpgao/elock/internal/etcderr"
 )
 
-// Lease is the client's Lease. It tells errors that pass from those that do not, as Txn does.
+// Lease is the client's Lease. It tells errors that pass from those that do not, and notes what is answered, as Txn does. Renewals
+// do not count: whoever sends them knows more.
 func (c *Client) Lease() clientv3.Lease { return c.lease }
 
 type leaser struct {
 	clientv3.Lease
-	client *clientv3.Client
+	c *Client
 }
 
 func (l leaser) Grant(ctx context.Context, ttl int64) (*clientv3.LeaseGrantResponse, error) {
+	sent := clock.Mono()
 	resp, err := l.Lease.Grant(ctx, ttl)
-	return resp, etcderr.Of(l.client, err)
+	return resp, l.heard(sent, err)
 }
 
 func (l leaser) Revoke(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseRevokeResponse, error) {
+	sent := clock.Mono()
 	resp, err := l.Lease.Revoke(ctx, id)
-	return resp, etcderr.Of(l.client, err)
+	return resp, l.heard(sent, err)
+}
+
+func (l leaser) heard(sent int64, err error) error {
+	err = etcderr.Of(l.c.client, err)
+	l.c.hear(sent, err)
+	return err
 }
 
 // A streamer is a clientv3.Lease that opens streams of renewals. A Lease that

@@ -41,6 +41,10 @@ var mistakes = []mistake{
 	{"a renewal is not sent again when its stream breaks", "internal/lease:(*keeper).answered", "k.failed(s, k.cfg.Now(), err)", "_ = s"},
 	{"a put that is tried again is not looked for", "internal/queue:(*Entry).enter", "if err == nil && e.putInDoubt && e.Rev != 0 {", "if false {"},
 	{"a commit that was refused after doubt counts as not done", "internal/outcome:(*Txn).Verdict", "case batch.NotApplied(a.Err) && !a.InDoubt:", "case a.Err != nil || batch.NotApplied(a.Err):"},
+	{"nobody hears that a lease is at risk", "internal/lease:(*keeper).noteRisk", "k.cfg.Spawn(func() { k.cfg.OnRisk(s) })", "_ = s"},
+	{"at risk with the first renewal", "internal/lease:(*Lease).atRisk", "s.ttl/riskPart", "2*s.ttl/3"},
+	{"a channel of AtRisk stays closed", "(*Hold).AtRisk", "isClosed(h.risk) && !risky", "false"},
+	{"failures are not forgotten when etcd answers", "internal/health:(*Signal).current", "s.last > s.answer() && now-s.last <= int64(fresh)", "now != 0"},
 	{"passing errors are final", "internal/calls:passes", "|| etcderr.Passing(err)", "|| false && etcderr.Passing(err)"},
 }
 

@@ -94,7 +94,13 @@ func (w *world) expectWarning(h anyHold, risk <-chan struct{}, since time.Time) 
 			return
 		case <-time.After(50 * time.Millisecond):
 		}
-		if next := h.AtRisk(); next != risk {
+		left := h.Remaining()
+		next := h.AtRisk()
+		if next == risk && left > simtest.MaxTTL/3 && h.Err() == nil {
+			w.Failf("%v is at risk with %v left", tokensOf(h), left)
+			return
+		}
+		if next != risk {
 			go w.expectWarning(h, next, time.Now())
 			return
 		}

@@ -63,6 +63,9 @@ func simulate(t *testing.T, seed uint64) (w *world) {
 		wg.Wait()
 		w.CalmDown()
 		for _, p := range w.procs {
+			if h := p.locker().Health(); h != (locker.Health{Reachable: true}) {
+				w.Failf("%s: a minute after all faults: %+v", p.Name, h)
+			}
 			p.stop()
 		}
 		w.leftovers()

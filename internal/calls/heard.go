@@ -1,0 +1,26 @@
+package calls
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/phpgao/elock/internal/clock"
+	"github.com/phpgao/elock/internal/etcderr"
+	"github.com/phpgao/elock/internal/health"
+)
+
+// Silence returns since when transactions, grants and revocations are not answered, and the last error of one; the zero time if
+// nothing says so.
+func (c *Client) Silence() (since time.Time, err error) { return c.heard.Silence() }
+
+// hear notes what the end of a call says of etcd. A refusal is an answer. What a caller has soon given up says nothing.
+func (c *Client) hear(sent int64, err error) {
+	gaveUp := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	switch {
+	case err == nil, etcderr.Refused(err) && !etcderr.Passing(err):
+		c.heard.Answered()
+	case etcderr.Passing(err), gaveUp && clock.Mono()-sent >= int64(health.Patience):
+		c.heard.Failed(sent, err)
+	}
+}
