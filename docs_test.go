@@ -123,6 +123,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/http"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"

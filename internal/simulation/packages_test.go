@@ -99,6 +99,20 @@ var packageMistakes = []mistake{
 	{"a revocation that is swallowed waits", "internal/lease:(*Set).revoke", "context.WithTimeout(ctx, xctx.Patience(n))", "context.WithCancel(ctx)"},
 	{"the waits of a lost lease go on", "internal/lease:(*Lease).end", "s.endWaits(cause)", "_ = s"},
 
+	{"a lease is at risk when a renewal is due", "internal/lease:(*Lease).atRisk", "s.ttl/riskPart", "2*s.ttl/3"},
+	{"a lease at risk is noticed with the next renewal", "internal/lease:(*keeper).noteRisk", "return left - s.ttl/riskPart", "return left"},
+	{"a lease that is renewed stays at risk", "internal/lease:(*keeper).noteRisk", "s.schedule.atRisk = at", "s.schedule.atRisk = true"},
+	{"trouble outlives its end", "internal/lease:(*keeper).answered", "s.trouble.Store(nil)", "_ = s"},
+	{"trouble begins with the last failure", "internal/lease:(*keeper).failed", "since = old.since", "_ = old"},
+
+	{"an answer does not end a silence", "internal/health:(*Signal).current", "s.last > s.answer() && ", ""},
+	{"a failure counts for ever", "internal/health:(*Signal).current", " && now-s.last <= int64(fresh)", " && now != 0"},
+	{"one failure is a silence", "internal/health:(*Signal).Silence", "s.last-s.first < int64(Lasting)", "s.last < s.first"},
+	{"a call that hangs speaks of the time before an answer", "internal/health:(*Signal).Failed", "sent = max(sent, s.answer())", "_ = now"},
+	{"a silence begins with its first failure to end", "internal/health:(*Signal).Failed", " || sent < s.first", ""},
+	{"a call that is given up soon counts as a silence", "internal/calls:(*Client).hear", " && clock.Mono()-sent >= int64(health.Patience)", " && clock.Mono() != 0 && health.Patience > 0"},
+	{"a refusal is no answer", "internal/calls:(*Client).hear", "err == nil, etcderr.Refused(err) && !etcderr.Passing(err)", "err == nil"},
+
 	{"only an answer to a request is a sign of life", "internal/watchstream:(*Pulse).Heard", "p.heard, p.asked = time.Now(), time.Time{}", "p.heard = time.Now()\n\tif progress {\n\t\tp.asked = time.Time{}\n\t}"},
 	{"the first answer may take no longer", "internal/watchstream:(*Pulse).Look", "p.limit = p.First", "p.limit = Silence"},
 	{"the patience of feeds grows", "internal/watchstream:(*Pulse).Look", "!p.proven || !p.Constant", "true"},
