@@ -3,6 +3,7 @@ package calls
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/phpgao/elock/internal/clock"
@@ -16,11 +17,14 @@ func (c *Client) Silence() (since time.Time, err error) { return c.heard.Silence
 
 // hear notes what the end of a call says of etcd. A refusal is an answer. What a caller has soon given up says nothing.
 func (c *Client) hear(sent int64, err error) {
+	waited := time.Duration(clock.Mono() - sent)
 	gaveUp := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	switch {
 	case err == nil, etcderr.Refused(err) && !etcderr.Passing(err):
 		c.heard.Answered()
-	case etcderr.Passing(err), gaveUp && clock.Mono()-sent >= int64(health.Patience):
+	case etcderr.Passing(err):
 		c.heard.Failed(sent, err)
+	case gaveUp && waited >= health.Patience:
+		c.heard.Failed(sent, fmt.Errorf("no answer for %v", waited.Round(time.Millisecond)))
 	}
 }

@@ -110,7 +110,7 @@ var packageMistakes = []mistake{
 	{"one failure is a silence", "internal/health:(*Signal).Silence", "s.last-s.first < int64(Lasting)", "s.last < s.first"},
 	{"a call that hangs speaks of the time before an answer", "internal/health:(*Signal).Failed", "sent = max(sent, s.answer())", "_ = now"},
 	{"a silence begins with its first failure to end", "internal/health:(*Signal).Failed", " || sent < s.first", ""},
-	{"a call that is given up soon counts as a silence", "internal/calls:(*Client).hear", " && clock.Mono()-sent >= int64(health.Patience)", " && clock.Mono() != 0 && health.Patience > 0"},
+	{"a call that is given up soon counts as a silence", "internal/calls:(*Client).hear", " && waited >= health.Patience", " && health.Patience > 0"},
 	{"a refusal is no answer", "internal/calls:(*Client).hear", "err == nil, etcderr.Refused(err) && !etcderr.Passing(err)", "err == nil"},
 
 	{"only an answer to a request is a sign of life", "internal/watchstream:(*Pulse).Heard", "p.heard, p.asked = time.Now(), time.Time{}", "p.heard = time.Now()\n\tif progress {\n\t\tp.asked = time.Time{}\n\t}"},
