@@ -37,7 +37,7 @@ func (l *Locker) Health() Health {
 		return Health{Closed: true, Err: err}
 	}
 	h := Health{Reachable: true, Closed: l.drain.Err() != nil}
-	l.holds.all(func(o *Hold) bool {
+	l.holds.All(func(o *Hold) bool {
 		h.Holds++
 		if o.entry.Lease.AtRisk() {
 			h.AtRisk++

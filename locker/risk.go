@@ -55,7 +55,7 @@ func isClosed(c <-chan struct{}) bool {
 
 // leaseRisk tells of all holds under a lease that they are at risk, or not any more.
 func (l *Locker) leaseRisk(s *lease.Lease) {
-	holds := l.holds.all(func(h *Hold) bool { return h.entry.Lease == s })
+	holds := l.holds.All(func(h *Hold) bool { return h.entry.Lease == s })
 	if len(holds) == 0 {
 		return
 	}
