@@ -258,10 +258,10 @@ func TestAHoldIsAtRiskAtOnceAfterTheMachineSlept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := lockertest.New(t)
-				h := locktest.Acquire(t, l, key)
 				var mu sync.Mutex
 				var slept time.Duration
 				locker.SetClocks(l, func() time.Time { mu.Lock(); defer mu.Unlock(); return time.Now().Add(slept) })
+				h := locktest.Acquire(t, l, key)
 				time.Sleep(4900 * time.Millisecond) // a renewal is due soon
 				risk := h.AtRisk()
 				mu.Lock()
@@ -379,6 +379,9 @@ func TestAHoldIsAtRiskWhileTheNetworkIsCut(t *testing.T) {
 		if !closed(risks[i]) || h.Err() != nil {
 			t.Errorf("the first channel is closed: %v; %v", closed(risks[i]), h.Err())
 		}
+	}
+	locktest.Until(t, "hooks have heard it", func() bool { return len(hook.read()) == 2*5 })
+	for _, h := range all {
 		locktest.Release(t, h)
 	}
 	if got := hook.read(); len(got) != 3*5 {
