@@ -36,8 +36,7 @@ type Hook interface {
 	HoldStart(ctx context.Context, d HoldStartData) context.Context
 	// HoldRisk runs when the hold gets at risk, as Hold.AtRisk says, and again
 	// when it is at risk no more, with HoldStart's context. Its calls for one
-	// hold alternate and do not overlap, and none begins after the hold has
-	// ended. One may still run when HoldEnd begins.
+	// hold alternate and do not overlap. The last one may overlap HoldEnd.
 	HoldRisk(ctx context.Context, d HoldRiskData)
 	// HoldEnd runs once, when the hold has ended for any reason; after a
 	// Release, when etcd has answered or was silent for too long.
