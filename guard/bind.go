@@ -56,7 +56,9 @@ func (b bound[T]) look(ctx context.Context, _ []GetOption) (T, error) {
 	return value, nil
 }
 
-func (b bound[T]) loading() []locker.AcquireOption { return nil }
+func (b bound[T]) loading(bool) []locker.AcquireOption { return nil }
+
+func (b bound[T]) stale(context.Context, *locker.Hold, error) bool { return false }
 
 func (b bound[T]) load(ctx context.Context, _ *locker.Hold) (T, error) { return b.look(ctx, nil) }
 

@@ -77,8 +77,26 @@ func read(h holding, n int) []*mvccpb.KeyValue {
 	return all[len(all)-n:]
 }
 
-func (s stored[T]) loading() []locker.AcquireOption {
+func (s stored[T]) loading(known bool) []locker.AcquireOption {
+	if known {
+		return []locker.AcquireOption{locker.ReadKnown(s.name())}
+	}
 	return []locker.AcquireOption{locker.ReadKeys(s.name())}
+}
+
+// stale asks only about a value that was not read but known, see locker.ReadKnown.
+func (s stored[T]) stale(ctx context.Context, h *locker.Hold, err error) bool {
+	from := read(h, 1)[0]
+	switch {
+	case from == nil || from.Version != 0:
+		return false
+	case errors.Is(err, errChanged):
+		return true
+	case h.Err() != nil || ctx.Err() != nil: // the function may have committed, too
+		return false
+	}
+	now, rev, _ := s.current(ctx)
+	return rev != 0 && now.GetModRevision() != from.ModRevision
 }
 
 func (s stored[T]) load(_ context.Context, h *locker.Hold) (T, error) {

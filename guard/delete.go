@@ -30,7 +30,7 @@ func (g *Guard[T]) Delete(ctx context.Context) error {
 	if err != nil {
 		return g.named(op, err)
 	}
-	h, err := g.locker.Acquire(ctx, g.key, slices.Concat(g.opts, s.loading())...)
+	h, err := g.locker.Acquire(ctx, g.key, slices.Concat(g.opts, s.loading(false))...)
 	if err != nil {
 		return err
 	}

@@ -23,14 +23,18 @@ type Guard[T any] struct {
 type resource[T any] interface {
 	// look reads the value without the lock.
 	look(ctx context.Context, opts []GetOption) (T, error)
-	// loading is what an acquire must do for a load.
-	loading() []locker.AcquireOption
+	// loading is what an acquire must do for a load. With known it may be of a value
+	// that somebody has changed since without the lock: then stale tells.
+	loading(known bool) []locker.AcquireOption
 	// load reads the value under h.
 	load(ctx context.Context, h *locker.Hold) (T, error)
 	// claim is load before a store.
 	claim(ctx context.Context, h *locker.Hold) (T, error)
 	// store writes the value under h, and may end h.
 	store(ctx context.Context, h *locker.Hold, value T) error
+	// stale reports whether the value that was loaded under h is not what it is now, after
+	// a function or a store that failed with err.
+	stale(ctx context.Context, h *locker.Hold, err error) bool
 }
 
 // A Func is what runs while the lock is held. ctx has the caller's values and

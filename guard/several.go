@@ -99,7 +99,7 @@ func (c *cell[T]) open(ctx context.Context, o *opening) (err error) {
 	o.locker = g.locker
 	o.keys = append(o.keys, g.key)
 	o.opts = append(o.opts, g.opts...)
-	o.loads = append(o.loads, c.store.loading()...)
+	o.loads = append(o.loads, c.store.loading(false)...)
 	return nil
 }
 

@@ -18,6 +18,11 @@ import (
 // ErrFenced and nothing is stored; Update may be called again. Every Update that
 // succeeds is a commit, even of an equal value.
 //
+// Under a lock that the Locker retains, see locker.WithRetain, the value that its last
+// Update has stored is not read again: the commit is the only transaction. If somebody
+// has changed the value meanwhile without the lock, fn runs a second time, with what is
+// stored, when the commit or fn itself has failed.
+//
 // If fn fails, panics, or calls runtime.Goexit, or if ctx is done when it
 // returns, nothing is stored. The error of fn comes back as it is, together
 // with the reason if the lock was lost meanwhile. A value that does not encode
@@ -84,24 +89,35 @@ func (g *Guard[T]) withLoaded(ctx context.Context, op string, shared, noFunc boo
 	if err != nil {
 		return g.named(op, err)
 	}
-	opts, load := slices.Concat(g.opts, g.resource.loading()), g.resource.claim
+	load := g.resource.claim
 	if shared {
-		opts, load = append(opts, locker.Shared()), g.resource.load
+		load = g.resource.load
 	}
-	h, err := g.locker.Acquire(ctx, g.key, opts...)
-	if err != nil {
-		return err
-	}
-	return g.named(op, h.Run(func(ctx context.Context, h *locker.Hold) error {
-		if h.Shared() && !shared {
-			return errSharing
+	for known := !shared; ; known = false {
+		opts := slices.Concat(g.opts, g.resource.loading(known))
+		if shared {
+			opts = append(opts, locker.Shared())
 		}
-		cur, err := load(ctx, h)
+		h, err := g.locker.Acquire(ctx, g.key, opts...)
 		if err != nil {
 			return err
 		}
-		return fn(ctx, h, cur)
-	}))
+		stale := false
+		err = h.Run(func(ctx context.Context, h *locker.Hold) error {
+			if h.Shared() && !shared {
+				return errSharing
+			}
+			cur, err := load(ctx, h)
+			if err == nil {
+				err = fn(ctx, h, cur)
+			}
+			stale = err != nil && known && g.resource.stale(ctx, h, err)
+			return err
+		})
+		if !stale || ctx.Err() != nil {
+			return g.named(op, err)
+		}
+	}
 }
 
 // mayStore returns why a value must not be stored under h, if so.

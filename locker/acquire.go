@@ -161,7 +161,7 @@ func (l *Locker) occupy(ctx context.Context, key keyspace.Key, e *entry, as call
 		err := e.obtainOrAbandon(ctx, try, blocked)
 		if err == nil {
 			g.token = e.token()
-			g.read, err = e.reading(ctx, as.want.reads)
+			g.read, err = e.reading(ctx, as.want)
 		}
 		switch {
 		case err == nil && as.want.shared:

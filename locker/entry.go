@@ -31,6 +31,7 @@ type entry struct {
 	passed  Token     // how often the lock was passed on under it
 
 	retention *retain.Retention // nil if it was never retained
+	known     *mvccpb.KeyValue  // the guarded value that the last commit has put under it; nil if that is not known
 }
 
 // A grant is a lock as one caller gets it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -77,4 +78,35 @@ func ExampleHold_Commit() {
 	// Output:
 	// 1 true <nil>
 	// 2 true <nil>
+}
+
+// The lock is retained, so nothing is read again: Commit compares what was put last.
+func ExampleReadKnown() {
+	client := dial()
+	defer client.Close()
+	l := open(client, locker.WithRetain(time.Minute))
+	defer l.Close()
+	ctx, key := context.Background(), keyspace.MustParse("turnstile")
+	counter := key.ValuePath(l.Prefix())
+	defer client.Delete(ctx, counter)
+
+	for range 3 {
+		h, err := l.Acquire(ctx, key, locker.ReadKnown(counter))
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		n, rev := 0, int64(0)
+		if kv := h.Read()[0]; kv != nil {
+			n, _ = strconv.Atoi(string(kv.Value))
+			rev = kv.ModRevision
+		}
+		unchanged := clientv3.Compare(clientv3.ModRevision(counter), "=", rev)
+		done, err := h.Commit(ctx, []clientv3.Cmp{unchanged}, clientv3.OpPut(counter, strconv.Itoa(n+1)))
+		fmt.Println(n+1, done, err) // false: read it anew, with ReadKeys
+	}
+	// Output:
+	// 1 true <nil>
+	// 2 true <nil>
+	// 3 true <nil>
 }

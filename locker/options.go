@@ -227,7 +227,8 @@ type request struct {
 	seconds int64 // ttl as it goes to etcd
 	maxHeld time.Duration
 	shared  bool
-	reads   []string // keys of ReadKeys
+	reads   []string // keys of ReadKeys and ReadKnown
+	fresh   bool     // some are of ReadKeys
 
 	announces    bool // as Announcing says
 	announcement string

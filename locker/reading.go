@@ -1,6 +1,7 @@
 package locker
 
 import (
+	"bytes"
 	"context"
 	"slices"
 
@@ -20,19 +21,34 @@ const maxReading = 32
 // the lock is held. Hold.Read returns them. An acquire takes 32 keys at most.
 func ReadKeys(names ...string) AcquireOption {
 	return func(r *request) {
-		r.reads = append(slices.Clip(r.reads), names...)
-		switch {
-		case slices.Contains(names, ""):
-			r.err = invalid("reading a key without a name")
-		case len(r.reads) > maxReading:
-			r.err = invalid("reading %d keys; want at most %d", len(r.reads), maxReading)
-		}
+		r.read(names)
+		r.fresh = true
+	}
+}
+
+// ReadKnown is ReadKeys of the value that a lock guards, keyspace.Key.ValuePath, and
+// sends nothing where the Locker knows it: it retains the lock, as WithRetain says, and
+// the last Commit under it has put this one value, of 16 KiB at most. Hold.Read then
+// returns what was put, with its mod revision; the create revision and the version are 0,
+// which no key in etcd has. What somebody has written since without the lock is not
+// seen: only a Commit that compares the mod revision tells.
+func ReadKnown(names ...string) AcquireOption {
+	return func(r *request) { r.read(names) }
+}
+
+func (r *request) read(names []string) {
+	r.reads = append(slices.Clip(r.reads), names...)
+	switch {
+	case slices.Contains(names, ""):
+		r.err = invalid("reading a key without a name")
+	case len(r.reads) > maxReading:
+		r.err = invalid("reading %d keys; want at most %d", len(r.reads), maxReading)
 	}
 }
 
 // Read returns what ReadKeys asked for: an element for each key, in that order,
 // and nil where there was none. It is what the keys were at a moment at which
-// the lock was held already. In the function of a guard of a stored value, that
+// the lock was held already; ReadKnown says what it does else. In the function of a guard of a stored value, that
 // value comes last.
 func (h *Hold) Read() []*mvccpb.KeyValue {
 	if h.read == nil {
@@ -42,12 +58,28 @@ func (h *Hold) Read() []*mvccpb.KeyValue {
 }
 
 // reading returns what keys were when e's lock was held: what came with the grant,
-// or else what they are now.
-func (e *entry) reading(ctx context.Context, names []string) (*record.Read, error) {
-	if r := e.takeRead(); r != nil && slices.Equal(r.Names, names) {
+// what is known, or else what they are now.
+func (e *entry) reading(ctx context.Context, want request) (*record.Read, error) {
+	if r := e.takeRead(); r != nil && slices.Equal(r.Names, want.reads) {
 		return r, nil
 	}
-	return e.fetch(ctx, names)
+	if e.known != nil && !want.fresh && slices.Equal(want.reads, []string{string(e.known.Key)}) {
+		kv := &mvccpb.KeyValue{Key: bytes.Clone(e.known.Key), Value: bytes.Clone(e.known.Value), ModRevision: e.known.ModRevision}
+		return &record.Read{Rev: kv.ModRevision, Names: want.reads, KVs: []*mvccpb.KeyValue{kv}}, nil
+	}
+	return e.fetch(ctx, want.reads)
+}
+
+// maxKnown is how large a value is that an entry remembers.
+const maxKnown = 16 << 10
+
+// remember notes what a transaction at rev, which left e in etcd, has put, if that is one
+// value and all that it did. An empty one may be that of a put that leaves the value alone.
+func (e *entry) remember(rev int64, ops []clientv3.Op) {
+	e.known = nil
+	if len(ops) == 1 && ops[0].IsPut() && len(ops[0].ValueBytes()) > 0 && len(ops[0].ValueBytes()) <= maxKnown {
+		e.known = &mvccpb.KeyValue{Key: ops[0].KeyBytes(), Value: ops[0].ValueBytes(), ModRevision: rev}
+	}
 }
 
 // takeRead returns what came with the grant, for its first holder only.
