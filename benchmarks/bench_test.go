@@ -29,6 +29,7 @@ var (
 
 	guarded         = work.Guarded("elock")
 	guardedRetained = work.Guarded("elock-retain", locker.WithRetain(time.Minute))
+	optimistic      = work.Optimistic("elock-optimistic")
 	mutexGetPut     = work.Locked("mutex+get+put", mutex)
 	mutexEachGetPut = work.Locked("mutex+get+put", mutexEach)
 	stm             = work.Transactional("stm")
@@ -123,7 +124,7 @@ func BenchmarkUpdate(b *testing.B) {
 		b.Run("values="+values, func(b *testing.B) {
 			for _, goroutines := range []int{1, 16, 64} {
 				b.Run(fmt.Sprintf("goroutines=%d", goroutines), func(b *testing.B) {
-					each(b, []work.Impl{guarded, guardedRetained, byHand, stm}, func(b *testing.B, impl work.Impl) {
+					each(b, []work.Impl{guarded, guardedRetained, optimistic, byHand, stm}, func(b *testing.B, impl work.Impl) {
 						work.Update(b, s, impl, one, goroutines)
 					})
 				})

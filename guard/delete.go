@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
 	"github.com/phpgao/elock/locker"
 )
 
@@ -30,12 +32,21 @@ func (g *Guard[T]) Delete(ctx context.Context) error {
 	if err != nil {
 		return g.named(op, err)
 	}
+	d, err := s.alone(ctx, func(_ context.Context, from *mvccpb.KeyValue) (change, error) {
+		return change{name: s.name(), from: from.GetModRevision(), deletes: true}, nil
+	})
+	if err != errTakeLock {
+		return g.named(op, err)
+	}
 	h, err := g.locker.Acquire(ctx, g.key, slices.Concat(g.opts, s.loading(false))...)
 	if err != nil {
+		if d != nil {
+			err = g.named(op, outcomeUnknown(bare(err)))
+		}
 		return err
 	}
 	deleted := false
-	err = h.Run(func(_ context.Context, h *locker.Hold) error {
+	err = h.Run(func(_ context.Context, h *locker.Hold) (err error) {
 		from := read(h, 1)[0]
 		switch {
 		case h.Shared():
@@ -43,6 +54,11 @@ func (g *Guard[T]) Delete(ctx context.Context) error {
 		case from == nil:
 			deleted = true
 			return nil
+		}
+		if d != nil {
+			if d, err = s.settle(h.Context(), d, from); err != nil {
+				return err
+			}
 		}
 		if err := mayStore(ctx, h); err != nil {
 			return err
@@ -53,8 +69,11 @@ func (g *Guard[T]) Delete(ctx context.Context) error {
 		deleted = true
 		return nil
 	})
-	if deleted {
+	switch {
+	case deleted:
 		return nil // a lock that is not free yet is freed in the background
+	case d != nil:
+		err = outcomeUnknown(bare(err))
 	}
 	return g.named(op, err)
 }

@@ -17,6 +17,8 @@ type Guard[T any] struct {
 	opts     []locker.AcquireOption
 	resource resource[T] // where the value is kept; nil: not by the guard
 	err      error       // what is wrong with it: every call returns it
+
+	optimistic bool // as Optimistic says
 }
 
 // A resource is where a guarded value is kept.
@@ -67,6 +69,9 @@ func New[T any](l *locker.Locker, key keyspace.Key, opts ...Option[T]) *Guard[T]
 			continue
 		}
 		o(g)
+	}
+	if _, ok := g.resource.(stored[T]); g.optimistic && !ok {
+		g.fail(invalid("Optimistic without a Stored or Optional value"))
 	}
 	return g
 }

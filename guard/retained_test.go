@@ -146,7 +146,9 @@ func TestAnUpdateThatCommitsItselfUnderARetainedLockRunsOnce(t *testing.T) {
 // What else happens under the retained lock is seen.
 func TestWhatIsKnownUnderARetainedLockIsWhatWasStoredLast(t *testing.T) {
 	t.Parallel()
-	text := func(l *locker.Locker) *guard.Guard[string] { return guard.New(l, key, guard.Stored(guard.Bytes[string]())) }
+	text := func(l *locker.Locker) *guard.Guard[string] {
+		return guard.New(l, key, guard.Stored(guard.Bytes[string]()))
+	}
 	commit := func(t *testing.T, l *locker.Locker, ops ...clientv3.Op) {
 		t.Helper()
 		h, err := l.Acquire(t.Context(), key, locker.ReadKeys(string(ops[0].KeyBytes())))

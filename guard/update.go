@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
 	"github.com/phpgao/elock/locker"
 )
 
@@ -45,9 +47,12 @@ import (
 // of an acquire. An Update under a lock that Acquiring shares stores nothing: it
 // fails with locker.ErrInvalidOption.
 func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur T) (T, error)) (T, error) {
-	var next T
+	next, d, err := g.updateAlone(ctx, fn)
+	if err != errTakeLock {
+		return next, g.named(opUpdate, err)
+	}
 	stored := false
-	err := g.withLoaded(ctx, opUpdate, false, fn == nil, func(inner context.Context, h *locker.Hold, cur T) (err error) {
+	err = g.withLoaded(ctx, loading{op: opUpdate, noFunc: fn == nil, doubt: d}, func(inner context.Context, h *locker.Hold, cur T) (err error) {
 		if next, err = fn(inner, cur); err != nil {
 			return funcError{err}
 		}
@@ -67,12 +72,35 @@ func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur 
 	return next, nil // a lock that is not free yet is freed in the background
 }
 
+// updateAlone is Update without the lock, as far as Optimistic allows it, see stored.alone.
+func (g *Guard[T]) updateAlone(ctx context.Context, fn func(ctx context.Context, cur T) (T, error)) (next T, d *doubt, err error) {
+	var zero T
+	if !g.optimistic || fn == nil || g.check(ctx) != nil {
+		return zero, nil, errTakeLock
+	}
+	s := g.resource.(stored[T])
+	d, err = s.alone(ctx, func(ctx context.Context, from *mvccpb.KeyValue) (change, error) {
+		cur, err := s.decode(from)
+		if err != nil {
+			return change{}, err
+		}
+		if next, err = fn(ctx, cur); err != nil {
+			return change{}, funcError{err}
+		}
+		return s.change(from, next)
+	})
+	if err != nil {
+		return zero, d, err
+	}
+	return next, nil, nil
+}
+
 // View waits until the lock is held, shared with other Views, and calls fn with
 // the value: nobody updates it before fn returns. It is for values that are
 // bound, and for work that must go with the value; to only see a Stored value,
 // Get is enough. locker.HoldFrom gives fn the hold. Errors are as in Run and Get.
 func (g *Guard[T]) View(ctx context.Context, fn func(ctx context.Context, cur T) error) error {
-	return g.withLoaded(ctx, "view", true, fn == nil, func(inner context.Context, _ *locker.Hold, cur T) error {
+	return g.withLoaded(ctx, loading{op: "view", shared: true, noFunc: fn == nil}, func(inner context.Context, _ *locker.Hold, cur T) error {
 		if err := fn(inner, cur); err != nil {
 			return funcError{err}
 		}
@@ -80,44 +108,66 @@ func (g *Guard[T]) View(ctx context.Context, fn func(ctx context.Context, cur T)
 	})
 }
 
+// A loading is how an operation loads a value under the lock.
+type loading struct {
+	op     string
+	shared bool
+	noFunc bool   // there is no function to call
+	doubt  *doubt // about what was tried without the lock; nil if nothing was
+}
+
 // withLoaded runs fn with the value under the lock, shared or alone.
-func (g *Guard[T]) withLoaded(ctx context.Context, op string, shared, noFunc bool, fn func(ctx context.Context, h *locker.Hold, cur T) error) error {
+func (g *Guard[T]) withLoaded(ctx context.Context, how loading, fn func(ctx context.Context, h *locker.Hold, cur T) error) error {
 	err := g.check(ctx)
-	if err == nil && noFunc {
+	if err == nil && how.noFunc {
 		err = invalid("nil function")
 	}
 	if err != nil {
-		return g.named(op, err)
+		return g.named(how.op, err)
 	}
-	load := g.resource.claim
-	if shared {
-		load = g.resource.load
-	}
-	for known := !shared; ; known = false {
-		opts := slices.Concat(g.opts, g.resource.loading(known))
-		if shared {
-			opts = append(opts, locker.Shared())
-		}
-		h, err := g.locker.Acquire(ctx, g.key, opts...)
-		if err != nil {
-			return err
-		}
-		stale := false
-		err = h.Run(func(ctx context.Context, h *locker.Hold) error {
-			if h.Shared() && !shared {
-				return errSharing
-			}
-			cur, err := load(ctx, h)
-			if err == nil {
-				err = fn(ctx, h, cur)
-			}
-			stale = err != nil && known && g.resource.stale(ctx, h, err)
-			return err
-		})
+	for known := !how.shared && how.doubt == nil; ; known = false {
+		stale, err := g.withLoadedOnce(ctx, how, known, fn)
 		if !stale || ctx.Err() != nil {
-			return g.named(op, err)
+			return err
 		}
 	}
+}
+
+// withLoadedOnce is withLoaded, perhaps with a value that is known and not read. It reports
+// whether that was old.
+func (g *Guard[T]) withLoadedOnce(ctx context.Context, how loading, known bool, fn func(ctx context.Context, h *locker.Hold, cur T) error) (stale bool, err error) {
+	opts, load := slices.Concat(g.opts, g.resource.loading(known)), g.resource.claim
+	if how.shared {
+		opts, load = append(opts, locker.Shared()), g.resource.load
+	}
+	d := how.doubt
+	h, err := g.locker.Acquire(ctx, g.key, opts...)
+	if err != nil {
+		if d != nil {
+			err = g.named(how.op, outcomeUnknown(bare(err)))
+		}
+		return false, err
+	}
+	err = h.Run(func(ctx context.Context, h *locker.Hold) (err error) {
+		if h.Shared() && !how.shared {
+			return errSharing
+		}
+		if d != nil {
+			if d, err = g.resource.(stored[T]).settle(ctx, d, read(h, 1)[0]); err != nil {
+				return err
+			}
+		}
+		cur, err := load(ctx, h)
+		if err == nil {
+			err = fn(ctx, h, cur)
+		}
+		stale = err != nil && known && g.resource.stale(ctx, h, err)
+		return err
+	})
+	if err != nil && d != nil {
+		err = outcomeUnknown(bare(err))
+	}
+	return stale, g.named(how.op, err)
 }
 
 // mayStore returns why a value must not be stored under h, if so.

@@ -98,7 +98,7 @@ func (l *Locker) admit(ctx context.Context, key keyspace.Key, try bool, opts []A
 		return r, ctxError(ctx)
 	case l.drain.Err() != nil:
 		return r, ErrClosed
-	case !try && l.heldBy(ctx, key):
+	case !try && (l.heldBy(ctx, key) || l.updates.Under(ctx, key)):
 		return r, ErrDeadlock
 	}
 	return r, nil

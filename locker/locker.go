@@ -15,6 +15,7 @@ import (
 	"github.com/phpgao/elock/internal/inspect"
 	"github.com/phpgao/elock/internal/lease"
 	"github.com/phpgao/elock/internal/losswatch"
+	"github.com/phpgao/elock/internal/optimistic"
 	"github.com/phpgao/elock/internal/queue"
 	"github.com/phpgao/elock/internal/retain"
 	"github.com/phpgao/elock/internal/xctx"
@@ -52,6 +53,7 @@ type Locker struct {
 	feeds     *feed.Hub // of locks that others want, too
 	retained  *retain.Set
 	losses    *losswatch.Watcher
+	updates   *optimistic.Table[AcquireOption]
 
 	mu     sync.Mutex  // guards closed and waited; never held over a callback, a hook or a call to etcd
 	closed atomic.Bool // set under mu

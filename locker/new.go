@@ -2,7 +2,9 @@ package locker
 
 import (
 	"context"
+	"reflect"
 	"strings"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/phpgao/elock/internal/clock"
 	"github.com/phpgao/elock/internal/feed"
 	"github.com/phpgao/elock/internal/inspect"
+	"github.com/phpgao/elock/internal/optimistic"
 	"github.com/phpgao/elock/internal/place"
 	"github.com/phpgao/elock/internal/queue"
 	"github.com/phpgao/elock/internal/retain"
@@ -51,7 +54,7 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 	l.leases = l.newLeases()
 	l.feeds = feed.NewHub(feed.Config{Watcher: client.Watcher, Base: l.ctx, Spawn: l.spawn})
 	l.losses = l.newLossWatcher()
-	l.batch = batch.New(batch.Config{Txn: l.etcd.Txn, Limits: l.after, Silent: l.etcd.NoteSilence, Spawn: l.spawn, Alone: c.noBatching})
+	l.batch = l.newBatcher(l.after)
 	l.queues = queue.NewSet(queue.Config{
 		Config: place.Config{Etcd: l.etcd, Feeds: l.feeds, Puts: c.retain > 0},
 		Batch:  l.batch, GaveUp: l.leases.GaveUp, Base: l.ctx, Spawn: l.spawn,
@@ -59,7 +62,30 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 	})
 	l.retained = retain.New(retain.Config{Batch: l.batch, For: c.retain, Trust: maxHandoff, Drain: l.drain})
 	l.inspector = &inspect.Inspector{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds, Prefix: c.prefix}
+	l.updates = l.newUpdates()
+	l.ctx = optimistic.With(l.ctx, l.updates)
 	l.spawn(l.monitor)
 	l.spawn(l.losses.Run)
 	return l, nil
+}
+
+func (l *Locker) newBatcher(limits *xctx.Limiter) *batch.Batcher {
+	return batch.New(batch.Config{Txn: l.etcd.Txn, Limits: limits, Silent: l.etcd.NoteSilence, Spawn: l.spawn, Alone: l.noBatching})
+}
+
+// newUpdates makes what package guard finds in the context of l, to change values without their locks.
+func (l *Locker) newUpdates() *optimistic.Table[AcquireOption] {
+	limits := xctx.NewPatient(l.after.Parent(), calls.Patience)
+	return optimistic.New(optimistic.Config[AcquireOption]{
+		Etcd: l.etcd, Batch: l.newBatcher(limits), Limits: limits, Ended: l.ctx, Prefix: l.prefix,
+		Admits: func(ctx context.Context, key keyspace.Key, opts []AcquireOption) bool {
+			r, err := l.admit(ctx, key, false, opts)
+			lockOnly := request{ttl: r.ttl, seconds: r.seconds, maxHeld: r.maxHeld}
+			return err == nil && (len(opts) == 0 || reflect.DeepEqual(r, lockOnly))
+		},
+		Seize: func(key keyspace.Key) bool {
+			return l.lanes.Seize(key, caller{who: Owner{Name: l.owner, Since: time.Now()}})
+		},
+		Leave: l.lanes.Leave,
+	})
 }

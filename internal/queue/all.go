@@ -21,7 +21,7 @@ func (s *Set) EnterAll(ctx context.Context, entries []*Entry) error {
 	for _, e := range entries {
 		e.Sent = true
 		t.Also = append(t.Also, e.Key)
-		t.If = append(t.If, e.free())
+		t.If = append(t.If, record.Vacant(e.Dir))
 		t.Then = append(t.Then, e.entry(e.Lease.Put()))
 		t.Else = append(t.Else, clientv3.OpGet(e.Name))
 	}

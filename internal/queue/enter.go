@@ -111,7 +111,7 @@ func (e *Entry) putIfFree(ctx context.Context) error {
 	}
 	a, err := e.set.cfg.Batch.Commit(ctx, batch.Txn{
 		Key:  e.Key,
-		If:   []clientv3.Cmp{e.free()},
+		If:   []clientv3.Cmp{record.Vacant(e.Dir)}, // a key without a lease may have e's name
 		Then: append([]clientv3.Op{e.entry(e.Lease.Put())}, record.Gets(e.reads)...),
 		Else: []clientv3.Op{clientv3.OpGet(e.Dir, holders...)},
 	})

@@ -42,17 +42,6 @@ func (e *Entry) optimistic() batch.Txn {
 	}
 }
 
-// free holds while nobody has an entry in the queue. A key without a lease,
-// which somebody has left there, is none; it may have e's name.
-func (e *Entry) free() clientv3.Cmp {
-	cmp := clientv3.LeaseValue(e.Dir)
-	// What clientv3.Compare does to a copy, made by reflection.
-	of := cmp.GetCompare()
-	of.RangeEnd = e.dirEnd()
-	of.TargetUnion = &pb.Compare_Lease{}
-	return cmp
-}
-
 // entry puts e, as put does an entry under its lease.
 func (e *Entry) entry(put clientv3.Op) clientv3.Op {
 	put.WithKeyBytes([]byte(e.Name))

@@ -14,6 +14,18 @@ func Created(name string, rev int64) clientv3.Cmp {
 	return cmp
 }
 
+// Vacant holds while nobody has an entry in the queue of that directory, whose name ends with a slash. A key without a lease, which
+// somebody has left there, is none.
+func Vacant(dir string) clientv3.Cmp {
+	cmp := clientv3.LeaseValue(dir)
+	// What clientv3.Compare does to a copy, made by reflection.
+	of := cmp.GetCompare()
+	of.RangeEnd = []byte(dir)
+	of.RangeEnd[len(dir)-1]++
+	of.TargetUnion = &pb.Compare_Lease{}
+	return cmp
+}
+
 // A Read is what some keys were at a moment.
 type Read struct {
 	Rev   int64 // of etcd, when it was so

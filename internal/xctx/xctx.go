@@ -61,6 +61,7 @@ func After(ctx context.Context, d time.Duration) context.Context {
 // thread each time, and a deadline would go to etcd with each call.
 type Limiter struct {
 	parent context.Context
+	first  time.Duration // the patience of first tries
 	last   atomic.Pointer[limit]
 }
 
@@ -73,7 +74,13 @@ type limit struct {
 const share = 100 * time.Millisecond
 
 // NewLimiter returns a Limiter under parent.
-func NewLimiter(parent context.Context) *Limiter { return &Limiter{parent: parent} }
+func NewLimiter(parent context.Context) *Limiter { return NewPatient(parent, Patience(0)) }
+
+// NewPatient is NewLimiter with another patience of first tries: for calls whose lost answers
+// cannot be looked up.
+func NewPatient(parent context.Context, first time.Duration) *Limiter {
+	return &Limiter{parent: parent, first: first}
+}
 
 // Parent is what all contexts of the Limiter end with.
 func (m *Limiter) Parent() context.Context { return m.parent }
@@ -87,7 +94,7 @@ func (m *Limiter) Within(n int) context.Context {
 	if l := m.last.Load(); l != nil && time.Since(l.began) < share {
 		return l.ctx
 	}
-	l := &limit{m.For(Patience(0)), time.Now()}
+	l := &limit{m.For(m.first), time.Now()}
 	m.last.Store(l)
 	return l.ctx
 }

@@ -33,10 +33,15 @@ func (u update) Lock(ctx context.Context) error { return u(ctx) }
 func (u update) Unlock(context.Context) error   { return nil }
 
 // Guarded is a guard.Stored number.
-func Guarded(name string, opts ...locker.Option) Impl {
+func Guarded(name string, opts ...locker.Option) Impl { return guarded(name, opts) }
+
+// Optimistic is a guard.Stored number with guard.Optimistic.
+func Optimistic(name string) Impl { return guarded(name, nil, guard.Optimistic[int]()) }
+
+func guarded(name string, opts []locker.Option, more ...guard.Option[int]) Impl {
 	return withLocker(name, opts, func(l *locker.Locker) Worker {
 		return func(key int) Lock {
-			g := guard.New(l, names.Key(key), guard.Stored(guard.JSON[int]()))
+			g := guard.New(l, names.Key(key), append(more, guard.Stored(guard.JSON[int]()))...)
 			return update(func(ctx context.Context) error {
 				_, err := g.Update(ctx, func(_ context.Context, n int) (int, error) { return n + 1, nil })
 				return err
