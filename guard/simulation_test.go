@@ -58,6 +58,7 @@ type world struct {
 	procs   []*process
 	keys    []keyspace.Key
 	watches sync.WaitGroup
+	alone   float64 // how likely an update goes without its lock
 
 	// Guarded by Mu.
 	lists    map[string][]version // what each was in etcd, by the value's key there; the last is what it is
@@ -139,6 +140,7 @@ func simulate(t *testing.T, seed uint64) (w *world) {
 			w.Sim.RequireTokens(w.Span(time.Second, 10*time.Second), w.Chance(0.5))
 		}
 		w.Sim.SetPlan(w.plan())
+		w.alone = []float64{0, 0.5, 1}[w.IntN(3)]
 		for i := range 1 + w.IntN(3) {
 			k := numbers.Key(i)
 			w.keys = append(w.keys, k)
@@ -203,6 +205,6 @@ func (w *world) settle() {
 }
 
 // list is a guard of a list.
-func list(l *locker.Locker, k keyspace.Key) *guard.Guard[[]int] {
-	return guard.New(l, k, guard.Stored(guard.JSON[[]int]()))
+func list(l *locker.Locker, k keyspace.Key, opts ...guard.Option[[]int]) *guard.Guard[[]int] {
+	return guard.New(l, k, append(opts, guard.Stored(guard.JSON[[]int]()))...)
 }

@@ -143,6 +143,14 @@ func (p worker) anyKeys(n int) (keys []keyspace.Key) {
 	return keys
 }
 
+// alone draws whether a list is updated without its lock.
+func (p worker) alone() (opts []guard.Option[[]int]) {
+	if p.Chance(p.w.alone) {
+		opts = append(opts, guard.Optimistic[[]int]())
+	}
+	return opts
+}
+
 // update appends a number to one or several lists.
 func (p worker) update(ctx context.Context) {
 	w, l := p.w, p.locker()
@@ -183,7 +191,7 @@ func (p worker) update(ctx context.Context) {
 	switch len(keys) {
 	case 1:
 		var got []int
-		got, err = list(l, keys[0]).Update(ctx, func(ctx context.Context, cur []int) ([]int, error) {
+		got, err = list(l, keys[0], p.alone()...).Update(ctx, func(ctx context.Context, cur []int) ([]int, error) {
 			return grown(cur), think(ctx)
 		})
 		if err == nil && got[len(got)-1] != id {
@@ -245,7 +253,7 @@ func (p worker) delete(ctx context.Context) {
 	w.attempts = append(w.attempts, attempt{names: []string{name}, deletes: true, outcome: unknown})
 	id, before := len(w.attempts), len(w.lists[name])-1
 	w.Mu.Unlock()
-	err := list(p.locker(), k).Delete(ctx)
+	err := list(p.locker(), k, p.alone()...).Delete(ctx)
 	p.judge(id, false, err)
 	w.Mu.Lock()
 	defer w.Mu.Unlock()

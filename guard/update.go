@@ -122,7 +122,10 @@ func (g *Guard[T]) withLoaded(ctx context.Context, how loading, fn func(ctx cont
 	if err == nil && how.noFunc {
 		err = invalid("nil function")
 	}
-	if err != nil {
+	switch {
+	case err != nil && how.doubt != nil:
+		return g.named(how.op, outcomeUnknown(err))
+	case err != nil:
 		return g.named(how.op, err)
 	}
 	for known := !how.shared && how.doubt == nil; ; known = false {
