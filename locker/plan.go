@@ -99,7 +99,7 @@ func (p *commitPlan) carriedOut(ctx *xctx.Grace, rev int64, answers []*pb.Respon
 	switch {
 	case p.stays:
 		e.Mod = rev
-		e.remember(rev, p.ops)
+		e.remember(rev, p.Ops)
 		p.unlock()
 		if p.next != nil {
 			e.Read = record.ReadOf(rev, p.next.Value.want.reads, answers[1:])
