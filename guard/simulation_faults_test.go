@@ -84,9 +84,8 @@ func (w *world) trespass() {
 		}
 	}
 	w.Mu.Lock()
-	a := attempt{names: []string{name}, deletes: rev != 0 && w.Chance(0.2), outcome: unknown}
-	w.attempts = append(w.attempts, a)
-	data, _ := json.Marshal(append(list, len(w.attempts)))
+	a := attempt{names: []string{name}, deletes: rev != 0 && w.Chance(0.2), stranger: true}
+	data, _ := json.Marshal(append(list, w.begin(a)))
 	op := clientv3.OpPut(name, string(data))
 	if a.deletes {
 		op = clientv3.OpDelete(name)

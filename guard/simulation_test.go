@@ -63,6 +63,7 @@ type world struct {
 	// Guarded by Mu.
 	lists    map[string][]version // what each was in etcd, by the value's key there; the last is what it is
 	attempts []attempt            // by the number that they append, less one
+	strange  map[string]int       // how often each was perhaps changed by a stranger
 	gaps     bool                 // watches may leave something out: etcd forgets, or connections die without an error
 	calm     bool                 // the faults are over
 	tally    tally
@@ -84,6 +85,8 @@ func (v version) shows(got guard.Version[[]int]) bool {
 type attempt struct {
 	names    []string
 	deletes  bool
+	stranger bool // it is by one without the lock
+	strange  int  // how often its lists had been changed by strangers when it began
 	outcome  outcome
 	appended []string // the lists that it was appended to
 }
@@ -110,6 +113,7 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 		if ev.Type == mvccpb.DELETE {
 			w.Log("etcd: %s is deleted at revision %d", name, rev)
 			w.lists[name] = append(all, version{rev: rev})
+			w.strange[name]++ // it is not known who it was
 			continue
 		}
 		old := all[len(all)-1].list
@@ -126,13 +130,16 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 			w.Fail("%d is appended to %s a second time", id, name)
 		}
 		a.appended = append(a.appended, name)
+		if a.stranger {
+			w.strange[name]++
+		}
 	}
 }
 
 // simulate makes the world of a seed and lets it go its way.
 func simulate(t *testing.T, seed uint64) (w *world) {
 	simtest.Play(t, seed, func(base *simtest.World) {
-		w = &world{World: base, lists: make(map[string][]version)}
+		w = &world{World: base, lists: make(map[string][]version), strange: make(map[string]int)}
 		w.Anyone = func() *simtest.Process { return w.procs[w.IntN(len(w.procs))].Process }
 		w.gaps = w.Profile.CutsOff()
 		w.End = w.Began.Add(w.Span(5*time.Second, time.Minute))
@@ -174,6 +181,20 @@ func simulate(t *testing.T, seed uint64) (w *world) {
 		w.settle()
 	})
 	return w
+}
+
+// begin notes an attempt, and returns its number. Mu is held.
+func (w *world) begin(a attempt) int {
+	a.outcome, a.strange = unknown, w.changedByStrangers(a.names)
+	w.attempts = append(w.attempts, a)
+	return len(w.attempts)
+}
+
+func (w *world) changedByStrangers(names []string) (n int) {
+	for _, name := range names {
+		n += w.strange[name]
+	}
+	return n
 }
 
 // settle checks that each list got what it must have got, and was not deleted by a

@@ -159,12 +159,11 @@ func (p worker) update(ctx context.Context) {
 		keys = p.anyKeys(1 + p.IntN(3))
 	}
 	w.Mu.Lock()
-	a := attempt{outcome: unknown}
+	var a attempt
 	for _, k := range keys {
 		a.names = append(a.names, k.ValuePath(locker.DefaultPrefix))
 	}
-	w.attempts = append(w.attempts, a)
-	id := len(w.attempts)
+	id := w.begin(a)
 	w.Mu.Unlock()
 
 	own := p.Chance(0.05)
@@ -241,6 +240,11 @@ func (p worker) judge(id int, own bool, err error) {
 		w.tally.Failed++
 		if errors.Is(err, guard.ErrFenced) {
 			w.tally.Fenced++
+			a := w.attempts[id-1]
+			ended := errors.Is(err, locker.ErrLost) || errors.Is(err, locker.ErrMaxHeld) || errors.Is(err, locker.ErrClosed)
+			if !ended && a.strange == w.changedByStrangers(a.names) {
+				w.Fail("%s: update %d of %v is fenced off, though it had the lock and no stranger came: %v", p.Name, id, a.names, err)
+			}
 		}
 	}
 }
@@ -250,8 +254,7 @@ func (p worker) delete(ctx context.Context) {
 	w, k := p.w, p.anyKeys(1)[0]
 	name := k.ValuePath(locker.DefaultPrefix)
 	w.Mu.Lock()
-	w.attempts = append(w.attempts, attempt{names: []string{name}, deletes: true, outcome: unknown})
-	id, before := len(w.attempts), len(w.lists[name])-1
+	id, before := w.begin(attempt{names: []string{name}, deletes: true}), len(w.lists[name])-1
 	w.Mu.Unlock()
 	err := list(p.locker(), k, p.alone()...).Delete(ctx)
 	p.judge(id, false, err)

@@ -15,6 +15,13 @@ func TestCreatedComparesAsTheClientWould(t *testing.T) {
 	}
 }
 
+func TestVacantComparesAsTheClientWould(t *testing.T) {
+	got, want := Vacant("/a/b/"), clientv3.Compare(clientv3.LeaseValue("/a/b/"), "=", 0).WithRange(clientv3.GetPrefixRangeEnd("/a/b/"))
+	if g, w := got.GetCompare().String(), want.GetCompare().String(); g != w {
+		t.Errorf("got %s, want %s", g, w)
+	}
+}
+
 func TestWhatIsReadIsInTheOrderOfItsNames(t *testing.T) {
 	names := []string{"b", "none", "a"}
 	var answers []*pb.ResponseOp
