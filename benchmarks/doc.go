@@ -28,6 +28,7 @@
 //	elock             guard.Update of a guard.Stored number
 //	elock-retain      the same, WithRetain(time.Minute)
 //	mutex+get+put     by hand under a concurrency.Mutex, with a session for each goroutine where they want the same number
+//	elock-optimistic  the same with guard.Optimistic
 //	stm               concurrency.NewSTM: no lock, tried again until nobody came between
 //
 // and the limits, which do not lock at all or need no etcd:

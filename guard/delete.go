@@ -19,6 +19,8 @@ import (
 // does if ctx is done meanwhile. A value that does not decode is deleted too. To
 // look at the value first, use an Optional one, whose Update can delete it.
 //
+// With the option Optimistic, Delete does without the lock while nobody else wants it.
+//
 // ctx bounds the wait. A lost answer is looked up, as by Update: only with
 // locker.ErrOutcomeUnknown, the value may be deleted, or not. A deletion leaves less
 // to look up than a stored value does: the error is that one too if etcd has

@@ -20,6 +20,9 @@
 // nothing was stored. A lost answer is looked up, so that an error means that
 // nothing was stored, except for locker.ErrOutcomeUnknown.
 //
+// It is one round trip where locker.WithRetain keeps the lock, and with the option
+// [Optimistic], which does without the lock while nobody else wants it.
+//
 // [Guard.Get] reads the value without the lock, [Guard.Watch] yields it and then
 // every commit, and [Guard.View] keeps it from changing while a function runs. A
 // [Version] tells a zero T that is stored from a value that is not.

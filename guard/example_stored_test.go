@@ -52,6 +52,27 @@ func ExampleGuard_Update() {
 	// not enough
 }
 
+// A counter that many processes add to now and then: while nobody else does, an update is one
+// round trip.
+func ExampleOptimistic() {
+	l, done := openShop()
+	defer done()
+	ctx := context.Background()
+
+	visits := guard.New(l, keyspace.MustParse("visits"), guard.Stored(guard.JSON[int]()), guard.Optimistic[int]())
+	for range 3 {
+		// The function may run again, so it only computes.
+		n, err := visits.Update(ctx, func(_ context.Context, n int) (int, error) { return n + 1, nil })
+		fmt.Println(n, err)
+	}
+	fmt.Println(visits.Delete(ctx))
+	// Output:
+	// 1 <nil>
+	// 2 <nil>
+	// 3 <nil>
+	// <nil>
+}
+
 // What an update stores is safe from who lost the lock without noticing.
 func ExampleGuard_Update_fenced() {
 	l, done := openShop()

@@ -20,6 +20,8 @@ import (
 // ErrFenced and nothing is stored; Update may be called again. Every Update that
 // succeeds is a commit, even of an equal value.
 //
+// With the option Optimistic, Update does without the lock while nobody else wants it.
+//
 // Under a lock that the Locker retains, see locker.WithRetain, the value that its last
 // Update has stored is not read again: the commit is the only transaction. If somebody
 // has changed the value meanwhile without the lock, fn runs a second time, with what is

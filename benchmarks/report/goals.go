@@ -91,6 +91,14 @@ var goals = []goal{
 		// A keep-alive each 5 s is none of the lock's.
 		most: true, bound: 0.001, unit: "sent/lock", means: "messages to etcd for each lock",
 	},
+	{
+		work: "updates of one goroutine, retained", against: "`concurrency.Mutex`, Get and Put",
+		of: point{"Update/values=own/goroutines=1/impl=elock-retain", "locks/s"}, by: point{"Update/values=own/goroutines=1/impl=mutex+get+put", "locks/s"},
+		bound: 3.3, means: "throughput",
+	},
+	alone("own", 1, "stm", "`concurrency.NewSTM`", 0.97),
+	alone("own", 64, "stm", "`concurrency.NewSTM`", 1.5),
+	alone("one", 64, "elock", "`Update` without", 0.9),
 	update("one", 1), update("one", 16), update("one", 64), update("own", 1), update("own", 16), update("own", 64),
 	{
 		work: "100,000 locks held", against: "10 held",
@@ -117,6 +125,16 @@ func update(values string, goroutines int) goal {
 		work: fmt.Sprintf("updates, goroutines: %d, of %s value", goroutines, values), against: "`concurrency.Mutex`, Get and Put",
 		of: point{at + "elock", "locks/s"}, by: point{at + "mutex+get+put", "locks/s"},
 		bound: 2, means: "throughput",
+	}
+}
+
+// alone is the goal for updates with guard.Optimistic, against another implementation.
+func alone(values string, goroutines int, impl, against string, bound float64) goal {
+	at := fmt.Sprintf("Update/values=%s/goroutines=%d/impl=", values, goroutines)
+	return goal{
+		work: fmt.Sprintf("updates with `Optimistic`, goroutines: %d, of %s value", goroutines, values), against: against,
+		of: point{at + "elock-optimistic", "locks/s"}, by: point{at + impl, "locks/s"},
+		bound: bound, means: "throughput",
 	}
 }
 

@@ -21,7 +21,7 @@ var plan = []step{
 	{".", "HotLocal", "1s", "One process, whose goroutines want the same key."},
 	{".", "Zipf", "700ms", "Four processes of 16 goroutines; few of the 1000 keys are wanted often, and most rarely."},
 	{".", "Update", "500ms", "One process, whose goroutines add one to a number in etcd: all to one, or each to its own. `elock` is " +
-		"`guard.Update`; `mutex+get+put` does it by hand, and nothing stops its late writes; `stm` is `concurrency.NewSTM`, without a lock."},
+		"`guard.Update`, `elock-optimistic` with `guard.Optimistic`; `mutex+get+put` does it by hand, and nothing stops its late writes; `stm` is `concurrency.NewSTM`, without a lock."},
 	{".", "Try", "500ms", "A try of a lock that another process holds. `put+delete` only reads a key."},
 	{".", "Held", "500ms", "A process that holds many locks: what they cost, and the lock and unlock of another key beside them. " +
 		"`session-per-lock` has no 100,000: it takes minutes."},
