@@ -16,7 +16,6 @@ var guardMistakes = []mistake{
 	{"a value without its lock is committed while others queue", "internal/optimistic:(*Attempt).Commit", "a.vacant(), clientv3", "clientv3"},
 	{"a value without its lock is committed over another", "internal/optimistic:(*Attempt).Commit", "clientv3.Compare(clientv3.ModRevision(a.name), \"=\", rev)", "clientv3.Compare(clientv3.ModRevision(a.name), \">\", -1)"},
 	{"a commit in doubt counts as not carried out", "internal/optimistic:(*Attempt).Commit", "case doubt:", "case doubt && false:"},
-	{"a commit that may come late counts as not carried out", "guard:(stored).settle", "return d, nil", "return nil, nil"},
 	{"another's value counts as that of a commit in doubt", "guard:(stored).settle", "return d, outcomeUnknown(nil) // somebody else may have stored the same", "return nil, nil"},
 	{"a retained value is known by the revision of another", "(*entry).remember", "e.known = nil", "if e.known != nil {\n\t\te.known.ModRevision = rev\n\t\treturn\n\t}"},
 	{"a deletion is not watched", "guard:(*follower).take", "kv = nil\n", "continue\n"},
