@@ -57,17 +57,17 @@ func TestAnUpdateWithoutTheLockIsAReadAndATransactionAndThenATransaction(t *test
 				})
 				wantValue(t, v, err, n)
 				if n == 1 {
-					f.wantSent(t, 2)
+					f.wantSent(t, s, 2)
 				} else {
-					f.wantSent(t, 1)
+					f.wantSent(t, s, 1)
 				}
 			}
 			f.reset()
 			wantErr(t, g.Delete(t.Context()), nil)
-			f.wantSent(t, 1)
+			f.wantSent(t, s, 1)
 			s.wantAbsent(t)
 			wantErr(t, g.Delete(t.Context()), nil) // reads that nothing is stored
-			f.wantSent(t, 1)
+			f.wantSent(t, s, 1)
 		})
 	}
 }
@@ -250,7 +250,7 @@ func TestWhatWasWrittenWithoutTheLockIsKnown(t *testing.T) {
 					f.reset()
 					v, err = alone(a).Update(t.Context(), increment)
 					wantValue(t, v, err, 9+n)
-					f.wantSent(t, txns)
+					f.wantSent(t, s, txns)
 				}
 				// An error about what is stored comes back.
 				runs := 0
