@@ -66,7 +66,7 @@ func TestTheHookKnowsOfTheLockerOnlyHookTypesAndErrors(t *testing.T) {
 	want := []string{
 		"AcquireEndData", "AcquireStartData", "BlockedData",
 		"ErrClosed", "ErrLocked", "ErrLost", "ErrMaxHeld", "ErrReleased", "ErrUnavailable",
-		"HoldEndData", "HoldStartData", "Hook", "LostError", "NopHook",
+		"HoldEndData", "HoldRiskData", "HoldStartData", "Hook", "LostError", "NopHook",
 		"ReasonDeadline", "ReasonEvicted", "ReasonKeyDeleted", "ReasonLeaseExpired",
 		"TimeoutEndData", "TimeoutStartData", "Token",
 	}

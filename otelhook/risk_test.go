@@ -44,6 +44,7 @@ func TestAHoldAtRiskIsCountedAndItsSpanSaysSo(t *testing.T) {
 		wantRisks("2")
 		lockertest.Reconnect(p.Locker)
 		locktest.Release(t, other)
+		time.Sleep(time.Second) // a renewal is answered
 		lockertest.Disconnect(p.Locker)
 		<-h.Context().Done()
 		wantRisks("0")
