@@ -2,8 +2,11 @@ package locker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/phpgao/elock/internal/place"
 )
 
 // closePatience is how long Close waits for etcd.
@@ -31,6 +34,9 @@ func (l *Locker) Shutdown(ctx context.Context) error {
 // Close returns within 3 seconds or so when etcd cannot be reached, with an
 // error that says which leases it left to expire. It may be repeated, and then
 // tries again to revoke those. It waits for hooks that run.
+//
+// A lock that is to stay taken, as AtLeast says, does so: Close waits until etcd knows
+// that. An error says which locks it has freed too early, as etcd did not take it.
 func (l *Locker) Close() error {
 	if err := l.made(); err != nil {
 		return &Error{Op: "close", Err: err}
@@ -42,7 +48,9 @@ func (l *Locker) Close() error {
 	l.mu.Lock()
 	l.closed.Store(true)
 	l.mu.Unlock()
-	endAll(l.holds.All(func(*Hold) bool { return true }), func(*Hold) error { return ErrClosed })
+	holds := l.holds.All(func(*Hold) bool { return true })
+	endAll(holds, func(*Hold) error { return ErrClosed })
+	l.lingerAll(holds)
 
 	ctx, cancel := context.WithTimeoutCause(context.Background(), closePatience, ErrUnavailable)
 	defer cancel()
@@ -55,10 +63,29 @@ func (l *Locker) Close() error {
 	left, err := l.leases.Revoke(ctx)
 	l.mu.Lock()
 	l.waited = true
+	early := l.early
+	l.early = nil
 	l.mu.Unlock()
 	l.hooked.Wait()
 	if len(left) > 0 {
-		return &Error{Op: "close", Err: fmt.Errorf("leases %x left to expire: %w", left, err)}
+		early = append(early, fmt.Errorf("leases %x left to expire: %w", left, err))
+	}
+	if err := errors.Join(early...); err != nil {
+		return &Error{Op: "close", Err: err}
 	}
 	return nil
+}
+
+// lingerAll has the entries stay of holds that Close has ended, where AtLeast says so.
+func (l *Locker) lingerAll(holds []*Hold) {
+	for _, h := range holds {
+		if h.endCause() != ErrClosed || !h.lingers() {
+			continue
+		}
+		l.goroutines.Go(func() {
+			if err := h.stay.Move(l.grants); err != nil && err != place.ErrDisplaced {
+				l.freesEarly(h, err)
+			}
+		})
+	}
 }

@@ -51,9 +51,28 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	if done, _ := h.end(ErrReleased); !done {
 		return false, h.endCause()
 	}
-	p := h.plan(ctx, cmps, ops)
+	p, err := h.plan(ctx, cmps, ops)
+	if err != nil {
+		_ = h.each(func(m *Hold) error { return m.freeIfReleased(ctx) }) // err says more
+		return false, err
+	}
 	defer func() { p.unlock() }()
 	a := p.Persist(ctx, outcome.Answer{})
+	if kv := p.Asked(a); p.stays && kv != nil {
+		rest := ctx.For(calls.Patience)
+		done, err := p.question(h.entry).Rewritten(rest, kv)
+		rest.Stop()
+		switch {
+		case err != nil: // it is asked again below
+		case done:
+			p.settleAll(nil)
+			return true, nil
+		default:
+			p.unlock()
+			p = h.planToLeave(cmps, ops)
+			a = p.Persist(ctx, outcome.Answer{})
+		}
+	}
 	if p.forNext(a) {
 		// An earlier try, of unknown outcome, may have put the successor.
 		if a.InDoubt {
@@ -149,28 +168,37 @@ func (p *commitPlan) told(done, known bool, err error) (bool, error) {
 }
 
 // resolve finds out whether the transaction was carried out, as the end of an entry
-// shows, which it removes.
+// shows, which it removes; or as the lease of one shows that is to stay.
 func (p *commitPlan) resolve(ctx context.Context, e *entry) (done, known bool) {
 	h := p.h
+	for _, m := range h.members() {
+		if m.stay != nil {
+			return m.stay.Committed(ctx)
+		}
+	}
 	if p.successor != nil {
 		h.entry.Successor = &p.successor.Entry
 	}
-	since := h.entry.Rev
-	if h.read != nil {
-		since = h.read.Rev
+	return p.question(e).Resolve(ctx)
+}
+
+// question is about the transaction, of which the end of an entry tells.
+func (p *commitPlan) question(e *entry) *outcome.Question {
+	since := p.h.entry.Rev
+	if p.h.read != nil {
+		since = p.h.read.Rev
 	}
-	q := outcome.Question{
+	return &outcome.Question{
 		Etcd: e.l.etcd, Batch: e.l.batch, Queues: e.l.queues,
 		Entry: &e.Entry, Stays: p.stays, Ops: p.Ops, Since: since,
 	}
-	return q.Resolve(ctx)
 }
 
 // settleAll removes what may be left of the entries, in the background.
 func (p *commitPlan) settleAll(cause error) {
 	p.unlock()
 	_ = p.h.each(func(m *Hold) error {
-		defer m.entry.settle(cause, m.markFreed)
+		defer m.settle(cause)
 		m.notifyEnd()
 		return nil
 	})
@@ -179,6 +207,11 @@ func (p *commitPlan) settleAll(cause error) {
 // vacateAll removes the entries of a hold that has ended.
 func (h *Hold) vacateAll(ctx *xctx.Grace) error {
 	return h.each(func(m *Hold) error {
-		return m.orSettle(func() error { return m.vacate(ctx) })
+		return m.orSettle(func() error {
+			if m.lingers() {
+				return m.linger(ctx)
+			}
+			return m.vacate(ctx)
+		})
 	})
 }

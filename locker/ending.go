@@ -74,7 +74,7 @@ func (h *Hold) notifyEnd() {
 		return
 	}
 	h.mu.Lock()
-	d := HoldEndData{Key: h.Key(), Token: h.token, Held: h.held, Cause: h.cause, AtRisk: h.warned}
+	d := HoldEndData{Key: h.Key(), Token: h.token, Held: h.held, Cause: h.cause, AtRisk: h.warned, Requested: h.wanted != nil}
 	told, first := h.told, h.told == nil
 	if first {
 		told = make(chan struct{})
@@ -103,7 +103,7 @@ func (h *Hold) endedInEtcd() {
 
 // endedWithOthers sees to a hold that ended as another of its set did.
 func (h *Hold) endedWithOthers() {
-	defer h.entry.settle(h.endCause(), h.markFreed)
+	defer h.settle(h.endCause())
 	h.notifyEnd()
 }
 
@@ -117,4 +117,13 @@ func (h *Hold) overdue() {
 	l := h.entry.l
 	l.finish([]*Hold{h}, (*Hold).endedWithOthers)
 	l.finish(others, (*Hold).endedWithOthers)
+}
+
+// settle frees the lock in the background, or keeps it, as AtLeast says.
+func (h *Hold) settle(cause error) {
+	if !h.entry.l.closed.Load() && h.lingers() {
+		h.outlast(false, h.markFreed)
+		return
+	}
+	h.entry.settle(cause, h.markFreed)
 }

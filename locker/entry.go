@@ -2,6 +2,7 @@ package locker
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -29,6 +30,9 @@ type entry struct {
 	waited  bool      // for others, in etcd
 	granted time.Time // when it was first in the queue; zero before
 	passed  Token     // how often the lock was passed on under it
+
+	asks  atomic.Int32 // how many holds under it have begun to ask who wants the lock
+	asked atomic.Bool  // somebody has asked for the lock
 
 	retention *retain.Retention // nil if it was never retained
 	known     *mvccpb.KeyValue  // the guarded value that the last commit has put under it; nil if that is not known
@@ -121,7 +125,7 @@ func (e *entry) fits(want request) bool { return want.mode() == e.Record.Mode &&
 // passable reports whether there may be another hold under e. Others who share
 // a lock were let in as they came; an announcement is of one hold.
 func (e *entry) passable() bool {
-	return e.Record.Mode == record.Exclusive && !e.announces && e.passed < maxGrants && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && !e.retention.Wanted()
+	return e.Record.Mode == record.Exclusive && !e.announces && !e.asked.Load() && e.passed < maxGrants && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && !e.retention.Wanted()
 }
 
 // next returns the first in line for e's lane if e's lease is one for it, or nil.

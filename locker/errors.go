@@ -25,6 +25,9 @@ var (
 	// ErrNotHeld says that a key is not locked by the caller's Locker, though
 	// it should be: in elock's Unlock, and in lockertest's Lose.
 	ErrNotHeld = errors.New("locker: lock is not held")
+	// ErrForeignHolder says that the holder of a lock cannot be asked for it, as it uses another
+	// library.
+	ErrForeignHolder = inspect.ErrForeign
 	// ErrClosed says that the Locker is closed or shutting down.
 	ErrClosed = errors.New("locker: closed")
 	// ErrUnavailable says that etcd did not answer in 5 seconds, or in the 3

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/callback"
+	"github.com/phpgao/elock/internal/linger"
 	"github.com/phpgao/elock/internal/record"
 	"github.com/phpgao/elock/internal/xctx"
 	"github.com/phpgao/elock/keyspace"
@@ -22,11 +23,13 @@ type Hold struct {
 	entry    *entry
 	token    Token
 	maxHeld  time.Duration // 0: without limit
+	atLeast  time.Duration // as AtLeast says; 0: it was not given
 	since    time.Time
 	read     *record.Read      // as ReadKeys says
 	outer    *Hold             // the hold under whose context this one was acquired
 	caller   context.Context   // of the acquire, with what hooks added
 	contexts callback.Contexts // of the hooks' HoldStart
+	stay     *linger.Stay      // of the goroutine that has ended the hold; nil if the entry need not stay
 	turn     chan struct{}     // full while a call of Announce runs; nil if the hold announces nothing
 
 	mu     sync.Mutex      // guards all that follows
@@ -38,7 +41,10 @@ type Hold struct {
 	warns  bool  // a goroutine calls HoldRisk
 	cause  error // why it ended; nil while held
 
-	risk      chan struct{} // as AtRisk returned it last; nil until it is asked for
+	risk      chan struct{}   // as AtRisk returned it last; nil until it is asked for
+	wanted    *record.Request // that was seen first
+	requested chan struct{}   // closed when wanted is set; nil until asked for
+
 	committed bool          // Commit was carried out, whatever becomes of the lock then
 	held      time.Duration // how long the lock was held; 0 until the hold ends
 	told      chan struct{} // closed when HoldEnd has run; nil until a goroutine begins to run it

@@ -96,7 +96,8 @@ type HoldEndData struct {
 	Held  time.Duration
 	Cause error // ErrReleased, ErrMaxHeld, ErrClosed or a *LostError
 
-	AtRisk bool // HoldRisk said so last
+	AtRisk    bool // HoldRisk said so last
+	Requested bool // somebody had asked for the lock, see Hold.Requested
 }
 
 // TimeoutStartData describes a hold that lasted too long.

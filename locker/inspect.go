@@ -63,6 +63,39 @@ func (l *Locker) Evict(ctx context.Context, key keyspace.Key) (bool, error) {
 	return done, nil
 }
 
+// maxReason keeps the record in the lock's key small.
+const maxReason = 1024
+
+// RequestRelease asks the holder of key for the lock, or all that share it, and reports whether
+// there is one. The holder sees it by Hold.Requested, with the reason, which is text of 1 KiB at
+// most, and the name of this Locker's owner; it may release the lock, or do nothing. Nobody waits
+// for that: to get the lock, acquire it, and Evict the holder if it takes too long.
+//
+// The first request of a hold counts; further ones are true, and change nothing. A lock that is
+// only retained (WithRetain) is given up at once. One that only stays taken (AtLeast) has no
+// holder. If the holder is a client of another library, which hears nothing of this, the error is
+// ErrForeignHolder.
+//
+// If RequestRelease fails the holder may have been asked all the same; it may be repeated. If etcd
+// is silent for 5 seconds the error is ErrUnavailable.
+func (l *Locker) RequestRelease(ctx context.Context, key keyspace.Key, reason string) (bool, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	asked, err := false, l.checkKey(key)
+	switch {
+	case err != nil:
+	case len(reason) > maxReason:
+		err = invalid("reason of %d bytes; want at most %d", len(reason), maxReason)
+	default:
+		asked, err = l.inspector.RequestRelease(ctx, key, record.Request{By: l.owner, Reason: reason})
+		err = etcdError(ctx, err)
+	}
+	if err != nil {
+		return false, &Error{Op: "request", Key: key.String(), Err: err}
+	}
+	return asked, nil
+}
+
 // etcdError prefers the error of the caller's context, with its cause, which ended
 // before the answer came.
 func etcdError(ctx context.Context, err error) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/phpgao/elock/internal/index"
 	"github.com/phpgao/elock/internal/inspect"
 	"github.com/phpgao/elock/internal/lease"
+	"github.com/phpgao/elock/internal/linger"
 	"github.com/phpgao/elock/internal/losswatch"
 	"github.com/phpgao/elock/internal/optimistic"
 	"github.com/phpgao/elock/internal/queue"
@@ -54,10 +55,12 @@ type Locker struct {
 	retained  *retain.Set
 	losses    *losswatch.Watcher
 	updates   *optimistic.Table[AcquireOption]
+	lingering linger.Config
 
-	mu     sync.Mutex  // guards closed and waited; never held over a callback, a hook or a call to etcd
+	mu     sync.Mutex  // guards closed, waited and early; never held over a callback, a hook or a call to etcd
 	closed atomic.Bool // set under mu
 	waited bool        // Close waits for hooked, or has done so
+	early  []error     // of locks that Close frees earlier than AtLeast says
 }
 
 // check returns why the Locker takes no calls, if so.
@@ -98,6 +101,18 @@ func (l *Locker) spawn(f func()) bool {
 		return false
 	}
 	l.goroutines.Go(f)
+	return true
+}
+
+// join has Close wait for the caller, which must call goroutines.Done. It reports false once
+// the Locker is closed.
+func (l *Locker) join() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed.Load() {
+		return false
+	}
+	l.goroutines.Add(1)
 	return true
 }
 

@@ -25,6 +25,7 @@ func (l *Locker) newLossWatcher() *losswatch.Watcher {
 		Read:    l.etcd.Read,
 		Entries: l.heldEntries,
 		Events:  l.entriesChanged,
+		Put:     l.entriesPut,
 		Missing: l.entriesMissing,
 		Log:     l.log,
 		Owner:   l.owner,
@@ -35,7 +36,7 @@ func (l *Locker) newLossWatcher() *losswatch.Watcher {
 func (l *Locker) heldEntries(yield func(losswatch.Entry, time.Time) bool) {
 	l.holds.Each(func(h *Hold) bool {
 		e := h.entry
-		return yield(losswatch.Entry{Key: e.Name, Rev: e.Rev, Lease: int64(e.Lease.ID())}, h.since)
+		return yield(losswatch.Entry{Key: e.Name, Rev: e.Rev, Lease: int64(e.Lease.ID()), Ask: int(e.asks.Load())}, h.since)
 	})
 }
 
@@ -46,7 +47,8 @@ func (l *Locker) entriesChanged(events []*clientv3.Event) {
 		for _, h := range l.holds.Get(string(ev.Kv.Key)) {
 			switch {
 			case ev.Kv.ModRevision <= h.entry.Rev:
-			case ev.Type == clientv3.EventTypePut && h.entry.Is(ev.Kv): // such as the mark of Evict
+			case ev.Type == clientv3.EventTypePut && h.entry.Is(ev.Kv): // the mark of Evict, or a request
+				h.request(record.Requested(ev.Kv))
 			case ev.Type == clientv3.EventTypePut:
 				l.spawn(func() { h.lose(ReasonKeyDeleted); h.entry.removeOnce() })
 			case record.Evicted(ev.PrevKv):

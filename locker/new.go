@@ -14,6 +14,7 @@ import (
 	"github.com/phpgao/elock/internal/clock"
 	"github.com/phpgao/elock/internal/feed"
 	"github.com/phpgao/elock/internal/inspect"
+	"github.com/phpgao/elock/internal/linger"
 	"github.com/phpgao/elock/internal/optimistic"
 	"github.com/phpgao/elock/internal/place"
 	"github.com/phpgao/elock/internal/queue"
@@ -61,6 +62,7 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 		Prefix: c.prefix, Owner: c.owner, Log: c.log,
 	})
 	l.retained = retain.New(retain.Config{Batch: l.batch, For: c.retain, Trust: maxHandoff, Drain: l.drain})
+	l.lingering = linger.Config{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds}
 	l.inspector = &inspect.Inspector{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds, Prefix: c.prefix}
 	l.updates = l.newUpdates()
 	l.ctx = optimistic.With(l.ctx, l.updates)

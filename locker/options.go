@@ -226,6 +226,7 @@ type request struct {
 	ttl     time.Duration
 	seconds int64 // ttl as it goes to etcd
 	maxHeld time.Duration
+	atLeast time.Duration // as AtLeast says; 0: it was not given
 	shared  bool
 	reads   []string // keys of ReadKeys and ReadKnown
 	fresh   bool     // some are of ReadKeys
@@ -270,8 +271,8 @@ func (c *config) request(opts []AcquireOption) (r request, err error) {
 	if r.err != nil {
 		return r, r.err
 	}
-	if r.announces && r.shared {
-		return r, invalid("Announcing with Shared")
+	if r.shared && (r.announces || r.atLeast > 0) {
+		return r, invalid("Announcing or AtLeast with Shared")
 	}
 	r.seconds, err = wholeSeconds(r.ttl)
 	return r, err

@@ -27,6 +27,7 @@ type Owner struct {
 	Foreign     bool              // not written by this package: only Token and Announcement are known
 	Since       time.Time         // when it began to wait, by its own clock
 	Annotations map[string]string // what its hooks tell
+	Until       time.Time         // not zero: it has released the lock, which stays taken until then by its clock, see AtLeast
 
 	Announcement string // what it announces, see Announcing; of a foreign one, its key's whole value
 	Written      int64  // the revision of etcd at which its entry was last written; it grows with each Announce
@@ -75,6 +76,6 @@ func ownerOf(kv *mvccpb.KeyValue) Owner {
 		return o
 	}
 	o.Announcement = r.Announcement()
-	o.Name, o.Shared, o.Since, o.Annotations = r.Owner, r.Mode == record.Shared, r.Since, r.Annotations
+	o.Name, o.Shared, o.Since, o.Annotations, o.Until = r.Owner, r.Mode == record.Shared, r.Since, r.Annotations, r.Until
 	return o
 }

@@ -1,7 +1,6 @@
 package locker
 
 import (
-	"context"
 	"slices"
 	"sync"
 	"time"
@@ -9,6 +8,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/calls"
 	"github.com/phpgao/elock/internal/outcome"
 	"github.com/phpgao/elock/internal/record"
 	"github.com/phpgao/elock/internal/retain"
@@ -41,12 +41,13 @@ func (h *Hold) planToLeave(cmps []clientv3.Cmp, ops []clientv3.Op) *commitPlan {
 	return p
 }
 
-// plan returns a plan in which the lock passes on in this process, if it may. If it
+// plan returns a plan in which the lock passes on in this process, if it may, or
+// stays taken, as AtLeast says: then it fails if no lease is granted for that. If it
 // retains the entry, nobody else puts the record until unlock is called.
-func (h *Hold) plan(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) *commitPlan {
+func (h *Hold) plan(ctx *xctx.Grace, cmps []clientv3.Cmp, ops []clientv3.Op) (*commitPlan, error) {
 	e, p := h.entry, h.planToLeave(cmps, ops)
-	if len(p.Exit) > 1 {
-		return p
+	if lingers, err := p.linger(ctx); lingers || len(p.Exit) > 1 {
+		return p, err
 	}
 	p.next = e.next()
 	switch {
@@ -63,7 +64,37 @@ func (h *Hold) plan(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op)
 		p.Held = append(p.Held, record.Created(p.successor.Name, 0))
 		p.Exit = append(p.Exit, p.successor.Join()...)
 	}
-	return p
+	return p, nil
+}
+
+// linger has the transaction move the entries that are to stay, each under a lease that
+// is granted for that, and reports whether there are any.
+func (p *commitPlan) linger(ctx *xctx.Grace) (lingers bool, err error) {
+	members := p.h.members()
+	for _, m := range members {
+		lingers = m.lingers() || lingers
+	}
+	if !lingers {
+		return false, nil
+	}
+	rest := ctx.For(calls.Patience)
+	defer rest.Stop()
+	err = p.h.each(func(m *Hold) error {
+		if m.stay == nil {
+			return nil
+		}
+		return m.stay.Grant(rest, calls.Patience) // the transaction may be sent for so long
+	})
+	if err != nil {
+		return true, timeoutCause(rest, err)
+	}
+	for i, m := range members {
+		if m.stay != nil {
+			p.Held = append(p.Held, m.stay.Held()...)
+			p.Exit[i] = m.stay.Put()
+		}
+	}
+	return true, nil
 }
 
 // mayStay reports whether the lock may pass on without a release in etcd.
@@ -114,6 +145,12 @@ func (p *commitPlan) carriedOut(ctx *xctx.Grace, rev int64, answers []*pb.Respon
 		})
 	default:
 		_ = h.each(func(m *Hold) error {
+			if m.stay != nil {
+				m.stay.Moved(rev)
+				defer m.outlast(true, m.markFreed)
+				m.notifyEnd()
+				return nil
+			}
 			defer m.markFreed()
 			m.endedInEtcd()
 			return nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/place"
 	"github.com/phpgao/elock/internal/xctx"
 )
 
@@ -117,7 +118,7 @@ func (h *Hold) orSettle(f func() error) error {
 	exits := true
 	defer func() {
 		if exits {
-			h.entry.settle(errUnwanted, h.markFreed)
+			h.settle(errUnwanted)
 		}
 	}()
 	err := f()
@@ -127,6 +128,9 @@ func (h *Hold) orSettle(f func() error) error {
 
 // give is free for a hold that is the last under its entry.
 func (h *Hold) give(ctx *xctx.Grace) error {
+	if h.lingers() {
+		return h.linger(ctx)
+	}
 	e := h.entry
 	if h.mayPass() && e.pass(h.notifyEnd) {
 		h.markFreed()
@@ -147,10 +151,26 @@ func (h *Hold) give(ctx *xctx.Grace) error {
 	return h.vacate(ctx)
 }
 
+// linger has the entry stay. When etcd knows that, the release is settled.
+func (h *Hold) linger(ctx *xctx.Grace) error {
+	rest := ctx.For(calls.Patience)
+	defer rest.Stop()
+	err := h.move(rest)
+	switch {
+	case err == place.ErrDisplaced:
+		return h.vacate(ctx)
+	case err != nil:
+		return h.unfreed(timeoutCause(rest, err))
+	}
+	defer h.outlast(true, h.markFreed)
+	h.notifyEnd()
+	return nil
+}
+
 // unfreed leaves it to the background to free the lock.
 func (h *Hold) unfreed(err error) error {
 	h.notifyEnd()
-	h.entry.settle(err, h.markFreed)
+	h.settle(err)
 	return unconfirmed(err)
 }
 

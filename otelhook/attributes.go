@@ -23,6 +23,8 @@ const (
 	spaceKey   = attribute.Key("elock.space")
 	errorKey   = attribute.Key("error.type")
 
+	requestedKey = attribute.Key("elock.requested")
+
 	blockerOwnerKey = attribute.Key("elock.blocker.owner")
 	blockerTokenKey = attribute.Key("elock.blocker.token")
 	blockerLocalKey = attribute.Key("elock.blocker.local")

@@ -97,6 +97,9 @@ func (h *Hook) HoldEnd(ctx context.Context, d locker.HoldEndData) {
 	h.metrics.holdEnds(ctx, d.Key.Space(), o, d.Held, hold.counted)
 	if hold.span.IsRecording() {
 		conclude(hold.span, o, d.Cause)
+		if d.Requested {
+			hold.span.SetAttributes(requestedKey.Bool(true))
+		}
 	}
 	hold.span.End()
 }

@@ -35,6 +35,8 @@ type State struct {
 	Since int64
 	// Created is the last new key, nil if there was none or the feed does not watch puts.
 	Created *mvccpb.KeyValue
+	// Put is the last key that was there and was put again, likewise.
+	Put *mvccpb.KeyValue
 	// Changed is closed when any of this changes.
 	Changed <-chan struct{}
 
@@ -136,6 +138,8 @@ func (f *Feed) take(resp clientv3.WatchResponse) {
 			f.state.deleted[string(ev.Kv.Key)] = ev.Kv.ModRevision
 		case ev.IsCreate():
 			f.state.Created = ev.Kv
+		default:
+			f.state.Put = ev.Kv
 		}
 	}
 	f.notify()

@@ -100,8 +100,8 @@ func (v *view) take(events []*clientv3.Event) bool {
 	return !v.enough
 }
 
-// apply reports whether an event has changed the queue. The mark of Evict does not: the
-// deletion follows.
+// apply reports whether an event has changed the queue. The mark of Evict does not, as the
+// deletion follows, and nor does a request for the lock.
 func (v *view) apply(ev *clientv3.Event) bool {
 	i := slices.IndexFunc(v.entries, func(kv *mvccpb.KeyValue) bool { return string(kv.Key) == string(ev.Kv.Key) })
 	entry := ev.Type == clientv3.EventTypePut && ev.Kv.Lease != 0
@@ -118,7 +118,9 @@ func (v *view) apply(ev *clientv3.Event) bool {
 	case v.entries[i].CreateRevision == ev.Kv.CreateRevision && record.Evicted(ev.Kv):
 		return false
 	case v.entries[i].CreateRevision == ev.Kv.CreateRevision:
+		request := record.Requested(v.entries[i]) == nil && record.Requested(ev.Kv) != nil
 		v.entries[i] = ev.Kv
+		return !request
 	default: // deleted and put in one transaction of several
 		v.entries = slices.Delete(v.entries, i, i+1)
 		v.apply(ev)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -38,6 +39,7 @@ type bed struct {
 	running int
 	entries map[string]Entry
 	since   map[string]time.Time
+	again   map[string]string    // what Put said
 	lost    map[string]time.Time // when Events or Missing said so
 	reads   int                  // transactions
 	gets    int                  // keys in them
@@ -59,7 +61,7 @@ func inBed(t *testing.T, stream bool, f func(t *testing.T, b *bed)) {
 		sim := etcdsim.New(1)
 		defer sim.Close()
 		b := &bed{sim: sim, mine: sim.NewClient("mine"), other: sim.NewClient("other"),
-			entries: map[string]Entry{}, since: map[string]time.Time{}, lost: map[string]time.Time{}}
+			entries: map[string]Entry{}, since: map[string]time.Time{}, again: map[string]string{}, lost: map[string]time.Time{}}
 		b.mine.SetPlan(b.plan)
 		grant, err := b.other.Grant(t.Context(), 100_000)
 		if err != nil {
@@ -82,7 +84,7 @@ func inBed(t *testing.T, stream bool, f func(t *testing.T, b *bed)) {
 			Base: base, Spawn: spawn, Root: root,
 			Hub:     feed.NewHub(feed.Config{Watcher: b.mine.Watcher, Base: base, Spawn: spawn}),
 			Read:    b.read,
-			Entries: b.each, Events: b.events, Missing: b.missing,
+			Entries: b.each, Events: b.events, Put: b.putAgain, Missing: b.missing,
 			Log: slog.New(slog.NewTextHandler(&b.log, nil)), Owner: "test",
 		}
 		if stream {
@@ -94,6 +96,14 @@ func inBed(t *testing.T, stream bool, f func(t *testing.T, b *bed)) {
 		end()
 		b.goroutines.Wait()
 	})
+}
+
+func (b *bed) putAgain(kvs []*mvccpb.KeyValue) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, kv := range kvs {
+		b.again[string(kv.Key)] = string(kv.Value)
+	}
 }
 
 func (b *bed) set(change func()) {
@@ -176,7 +186,7 @@ func (b *bed) put(t *testing.T, names ...string) {
 			t.Fatal(err)
 		}
 		b.set(func() {
-			b.entries[key], b.since[key] = Entry{key, resp.Header.Revision, int64(b.lease)}, time.Now()
+			b.entries[key], b.since[key] = Entry{Key: key, Rev: resp.Header.Revision, Lease: int64(b.lease)}, time.Now()
 		})
 		b.Wake()
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/feed"
@@ -23,9 +24,10 @@ type Entry struct {
 	Key   string
 	Rev   int64 // its create revision
 	Lease int64
+	Ask   int // how often its owner has begun to ask what is put over it: then it is read each second where a watch does not tell
 }
 
-// Config says what a Watcher works with. All fields but Stream must be set. The functions must not wait.
+// Config says what a Watcher works with. All fields but Stream and Put must be set. The functions must not wait.
 type Config struct {
 	Base   context.Context   // ends the Watcher
 	Spawn  func(func()) bool // runs a function on a goroutine, false once the process ends
@@ -36,8 +38,9 @@ type Config struct {
 
 	// Entries are those that live, and since when. There may be several of one key only if they are equal.
 	Entries iter.Seq2[Entry, time.Time]
-	Events  func([]*clientv3.Event) // takes what watches report, with the state before
-	Missing func([]Entry)           // takes entries that are not there any more; some may have ended meanwhile
+	Events  func([]*clientv3.Event)  // takes what watches report, with the state before
+	Put     func([]*mvccpb.KeyValue) // takes entries that are read and were put again; perhaps several times
+	Missing func([]Entry)            // takes entries that are not there any more; some may have ended meanwhile
 
 	Log   *slog.Logger
 	Owner string
@@ -189,12 +192,12 @@ func (w *Watcher) update(now time.Time) (fresh, ended []*key, followed int) {
 	return fresh, ended, len(w.keys)
 }
 
-// enqueueBlind has the keys read whose watches are not in place.
+// enqueueBlind has the keys read whose watches are not in place, or do not tell all that is asked.
 func (w *Watcher) enqueueBlind() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, k := range w.keys {
-		if !k.placed && time.Since(k.forbidden) > forbiddenFor {
+		if (!k.placed || k.bulk && k.entry.Ask > 0) && time.Since(k.forbidden) > forbiddenFor {
 			w.enqueue(k)
 		}
 	}

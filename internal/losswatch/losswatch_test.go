@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // soon is more than a round trip.
@@ -275,6 +276,43 @@ func TestAKeyThatMayNotBeReadHidesNoOther(t *testing.T) {
 		time.Sleep(time.Minute)
 		if reads, _, _ := b.cost(); reads > 300 { // the streams on which a watch is refused are replaced
 			t.Errorf("%d reads in a minute", reads)
+		}
+	})
+}
+
+// Where one watch has many keys, it tells of deletions only.
+func TestWhatIsPutOverAKeyIsReadForWhoeverAsks(t *testing.T) {
+	inBeds(t, func(t *testing.T, b *bed) {
+		var names []string
+		for i := range maxSingle + 4 {
+			names = append(names, fmt.Sprint(i))
+		}
+		b.put(t, names...)
+		asks := root + names[len(names)-1]
+		time.Sleep(5 * time.Second)
+		if _, err := b.other.Put(t.Context(), asks, "before", clientv3.WithIgnoreLease()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		for _, text := range []string{"before", "after"} {
+			b.set(func() {
+				e := b.entries[asks]
+				e.Ask = 1
+				b.entries[asks] = e
+				delete(b.again, asks)
+			})
+			if _, err := b.other.Put(t.Context(), asks, text, clientv3.WithIgnoreLease()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(After + time.Second/10)
+			b.set(func() {
+				if stream := b.hub != nil; b.again[asks] != text && (!stream || text == "before") {
+					t.Errorf("read %q, want %q", b.again[asks], text)
+				}
+				if len(b.lost) > 0 {
+					t.Errorf("lost %v", b.lost)
+				}
+			})
 		}
 	})
 }

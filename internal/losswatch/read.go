@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -143,11 +144,18 @@ func (w *Watcher) missing(entries []Entry) (missing []Entry, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var put []*mvccpb.KeyValue
 	for i, e := range entries {
 		kvs := resp.Responses[i].GetResponseRange().Kvs
-		if len(kvs) == 0 || kvs[0].CreateRevision != e.Rev || kvs[0].Lease != e.Lease {
+		switch {
+		case len(kvs) == 0 || kvs[0].CreateRevision != e.Rev || kvs[0].Lease != e.Lease:
 			missing = append(missing, e)
+		case kvs[0].ModRevision > e.Rev:
+			put = append(put, kvs[0])
 		}
+	}
+	if len(put) > 0 && w.cfg.Put != nil {
+		w.cfg.Put(put)
 	}
 	return missing, nil
 }

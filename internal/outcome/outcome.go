@@ -123,15 +123,26 @@ func (q *Question) rewritten(ctx context.Context) (bool, error) {
 			return false, errUntold
 		case kv.ModRevision <= q.Entry.Mod:
 			return false, nil
-		case record.HasNonce(kv, q.Entry.Record.Nonce) && !record.Evicted(kv):
+		case record.HasNonce(kv, q.Entry.Record.Nonce) && !record.Evicted(kv) && record.Requested(kv) == nil:
 			return true, nil
 		}
-		// That was Evict, or somebody by hand; what was it before?
+		// That was Evict, a request for the lock, or somebody by hand; what was it before?
 		var err error
 		if kv, err = q.at(ctx, kv.Key, kv.ModRevision-1); err != nil {
 			return false, err
 		}
 	}
+}
+
+// Rewritten reports whether the record, which somebody else has put since, was put again by the transaction before that. If not,
+// the transaction is not carried out any more.
+func (q *Question) Rewritten(ctx context.Context, now *mvccpb.KeyValue) (done bool, err error) {
+	q.last = now
+	err = q.Etcd.Persist(ctx, func(ctx context.Context) (err error) {
+		done, err = q.rewritten(ctx)
+		return err
+	})
+	return done, err
 }
 
 // says reports whether kv has the value that a put gives it, as far as that is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/batch"
@@ -66,6 +67,15 @@ func (t *Txn) Missing(a Answer) int {
 		}
 	}
 	return -1
+}
+
+// Asked returns the first entry if a comparison of t has failed while somebody asked for its lock: the request is written over the
+// record that t may have compared. Otherwise it is nil.
+func (t *Txn) Asked(a Answer) *mvccpb.KeyValue {
+	if t.Verdict(a) != ComparisonFailed || record.Requested(a.KVs(0)[0]) == nil {
+		return nil
+	}
+	return a.KVs(0)[0]
 }
 
 // A Verdict is what an answer means.

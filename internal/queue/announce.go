@@ -20,9 +20,9 @@ var ErrEvicted = errors.New("locker: queue entry is marked as evicted")
 func (e *Entry) Announce(ctx context.Context, text string) (inDoubt bool, err error) {
 	next := e.Record
 	next.Announce(text)
-	value := string(next.Encode())
 	err = e.set.cfg.Etcd.Persist(ctx, func(ctx context.Context) error {
 		for {
+			value := string(next.Encode())
 			a, err := e.set.cfg.Batch.Commit(ctx, batch.Txn{
 				Key:  e.Key,
 				If:   []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(e.Name), "=", e.Mod)},
@@ -47,14 +47,15 @@ func (e *Entry) Announce(ctx context.Context, text string) (inDoubt bool, err er
 				return ErrEvicted
 			}
 			e.Mod = kvs[0].ModRevision
-			if string(kvs[0].Value) == value {
+			// An earlier call was given up, and its text has come since; or somebody asks for the lock.
+			next.Request = record.Requested(kvs[0])
+			if string(kvs[0].Value) == string(next.Encode()) {
 				return nil // an earlier try has put it
 			}
-			// An earlier call was given up, and its text has come since.
 		}
 	})
 	if err == nil {
-		e.Record.Announce(text)
+		e.Record = next
 	}
 	return inDoubt && err != nil, err
 }

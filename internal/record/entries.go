@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -30,6 +31,18 @@ func Evicted(kv *mvccpb.KeyValue) bool {
 	}
 	r, ok := Parse(kv.Value)
 	return ok && r.Evicted
+}
+
+// Requested returns the request for the lock of an entry, which may be nil; nil if there is none.
+func Requested(kv *mvccpb.KeyValue) *Request {
+	if kv == nil || !bytes.Contains(kv.Value, []byte(`"request":`)) { // most have none
+		return nil
+	}
+	r, ok := Parse(kv.Value)
+	if !ok {
+		return nil
+	}
+	return r.Request
 }
 
 // HasNonce reports whether the record of an entry has that nonce.

@@ -15,11 +15,19 @@ type Record struct {
 	Since       time.Time         `json:"since"`
 	Nonce       uint64            `json:"nonce"` // tells apart the values that one key had under one lease
 	Evicted     bool              `json:"evicted,omitempty"`
-	Retained    bool              `json:"kept,omitempty"` // "kept" in etcd, its first name. Perhaps nobody holds the lock: to find out, queue
+	Retained    bool              `json:"kept,omitempty"`    // "kept" in etcd, its first name. Perhaps nobody holds the lock: to find out, queue
+	Until       time.Time         `json:"until,omitzero"`    // not zero: nobody holds the lock any more, and it stays taken until then
+	Request     *Request          `json:"request,omitempty"` // somebody asks the owner for the lock
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	AnnouncedText  string `json:"announcement,omitempty"`      // see Announcement
 	AnnouncedBytes []byte `json:"announcementBytes,omitempty"` // instead of it, if that is not UTF-8
+}
+
+// A Request is who asks the owner of an entry for its lock, and why.
+type Request struct {
+	By     string `json:"by"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Version is that of the records that this package writes.
@@ -62,7 +70,7 @@ func (r Record) Encode() []byte {
 // appendPlain appends what json.Marshal makes of the usual record, for a
 // fifth of the cost. It reports false if r is another.
 func (r Record) appendPlain(b []byte) (_ []byte, ok bool) {
-	if r.Evicted || r.Retained || len(r.Annotations) > 0 || r.AnnouncedText != "" || r.AnnouncedBytes != nil || !plain(r.Owner) || !plain(r.Mode) {
+	if r.Evicted || r.Retained || !r.Until.IsZero() || r.Request != nil || len(r.Annotations) > 0 || r.AnnouncedText != "" || r.AnnouncedBytes != nil || !plain(r.Owner) || !plain(r.Mode) {
 		return nil, false
 	}
 	b = strconv.AppendInt(append(b, `{"elock":`...), int64(r.Version), 10)

@@ -22,6 +22,9 @@ func TestRecordsAreWrittenAsJSONWritesThem(t *testing.T) {
 			zone := time.FixedZone("", 60*rapid.IntRange(-23*60, 23*60).Draw(t, "zone"))
 			return time.Unix(rapid.Int64Range(0, 1<<37).Draw(t, "s"), rapid.Int64Range(0, 1e9-1).Draw(t, "ns")).In(zone)
 		}).AsAny(),
+		reflect.TypeFor[*Request](): rapid.Custom(func(t *rapid.T) *Request {
+			return &Request{By: texts.Draw(t, "by"), Reason: texts.Draw(t, "reason")}
+		}).AsAny(),
 		reflect.TypeFor[map[string]string](): rapid.MapOf(texts, texts).AsAny(),
 	}
 	rapid.Check(t, func(t *rapid.T) {
@@ -29,7 +32,7 @@ func TestRecordsAreWrittenAsJSONWritesThem(t *testing.T) {
 		v := reflect.ValueOf(&r).Elem()
 		for i := range v.NumField() {
 			name := v.Type().Field(i).Name
-			usual := !slices.Contains([]string{"Evicted", "Retained", "Annotations", "AnnouncedText", "AnnouncedBytes"}, name)
+			usual := !slices.Contains([]string{"Evicted", "Retained", "Until", "Request", "Annotations", "AnnouncedText", "AnnouncedBytes"}, name)
 			if rapid.IntRange(0, 3).Draw(t, name+" set") > 0 == usual { // most are, of the usual ones
 				v.Field(i).Set(reflect.ValueOf(fields[v.Field(i).Type()].Draw(t, name)))
 			}

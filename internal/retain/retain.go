@@ -10,6 +10,7 @@ import (
 	"github.com/phpgao/elock/internal/clock"
 	"github.com/phpgao/elock/internal/feed"
 	"github.com/phpgao/elock/internal/queue"
+	"github.com/phpgao/elock/internal/record"
 )
 
 // A Config is what a Set works with.
@@ -139,7 +140,7 @@ type sight struct {
 }
 
 // look looks at what f knows. It notes since when no watch works, and whether
-// somebody has come or the entry is gone: then the lock is not retained any more.
+// somebody has come or asks for the lock, or the entry is gone: then the lock is not retained any more.
 func (r *Retention) look(f *feed.Feed) sight {
 	var known feed.State
 	var s sight
@@ -154,7 +155,8 @@ func (r *Retention) look(f *feed.Feed) sight {
 	default:
 		s.gap = true
 	}
-	if s.gone || known.Created.GetCreateRevision() > r.e.Rev && string(known.Created.Key) != r.e.Name {
+	asked := known.Put.GetModRevision() > r.written && string(known.Put.GetKey()) == r.e.Name && record.Requested(known.Put) != nil
+	if s.gone || asked || known.Created.GetCreateRevision() > r.e.Rev && string(known.Created.Key) != r.e.Name {
 		r.wanted.Store(true)
 	}
 	return s

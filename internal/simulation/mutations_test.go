@@ -45,6 +45,14 @@ var mistakes = []mistake{
 	{"at risk with the first renewal", "internal/lease:(*Lease).atRisk", "s.ttl/riskPart", "2*s.ttl/3"},
 	{"a channel of AtRisk stays closed", "(*Hold).AtRisk", "isClosed(h.risk) && !risky", "false"},
 	{"failures are not forgotten when etcd answers", "internal/health:(*Signal).current", "s.last > s.answer() && now-s.last <= int64(fresh)", "now != 0"},
+	{"a lock that is to stay taken is released", "(*Hold).give", "if h.lingers() {", "if h.lingers() && false {"},
+	{"what is to stay stays under the lease of others", "internal/linger:(*Stay).Put", "clientv3.WithLease(s.lease())", "clientv3.WithIgnoreLease()"},
+	{"what is to stay gets a lease that is too short", "internal/linger:(*Stay).grant", "left := max(s.Left(), minimum, 1)", "left := max(minimum, 1)"},
+	{"a commit of unknown outcome under what is to stay counts as not done", "internal/linger:(*Stay).Committed", "return under == of, true", "return under != under, true"},
+	{"a request that is read is not told", "internal/losswatch:(*Watcher).missing", "w.cfg.Put(put)", "_ = put"},
+	{"a request that a watch tells is not told", "(*Locker).entriesChanged", "h.request(record.Requested(ev.Kv))", "_ = h"},
+	{"a request without the lease", "internal/inspect:(*Inspector).ask", "string(r.Encode()), clientv3.WithIgnoreLease()", "string(r.Encode())"},
+	{"a request is taken for a commit", "internal/outcome:(*Question).rewritten", " && record.Requested(kv) == nil", ""},
 	{"passing errors are final", "internal/calls:passes", "|| etcderr.Passing(err)", "|| false && etcderr.Passing(err)"},
 }
 

@@ -31,15 +31,19 @@ func entryOf(k keyspace.Key, t locker.Token) entry {
 
 // A place is what is known of an entry.
 type place struct {
-	shared bool
-	holds  []anyHold             // those whose owners tell, the last one if it is not shared
-	held   int                   // how many hold it, as the hooks say
-	tokens map[locker.Token]bool // of its holds
-	fenced bool                  // a fence is in use
-	idle   time.Time             // since when it is the first, and not held
-	vandal bool                  // somebody is about to delete it by hand
-	gone   time.Time             // when it was deleted; zero before that
-	forced bool                  // by Evict or by hand: its owner hears of it afterwards
+	shared    bool
+	holds     []anyHold             // those whose owners tell, the last one if it is not shared
+	held      int                   // how many hold it, as the hooks say
+	tokens    map[locker.Token]bool // of its holds
+	fenced    bool                  // a fence is in use
+	idle      time.Time             // since when it is the first, and not held
+	vandal    bool                  // somebody is about to delete it by hand
+	gone      time.Time             // when it was deleted; zero before that
+	since     time.Time             // of its last hold
+	stay      stay                  // it is to stay, as AtLeast says
+	listening []anyHold             // those that hear of requests
+	asked     time.Time             // when somebody asked for it first; zero: nobody has
+	forced    bool                  // by Evict or by hand: its owner hears of it afterwards
 }
 
 // place returns what is known of e. The caller holds mu.
@@ -122,12 +126,19 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 				w.place(e).shared = bytes.Contains(ev.Kv.Value, []byte(`"mode":"shared"`))
 				w.join(e)
 			}
+			if ev.Kv.Version > 1 && bytes.Contains(ev.Kv.Value, []byte(`"request":`)) && !bytes.Contains(ev.Kv.Value, []byte(`"evicted":`)) {
+				w.isAsked(entry{dir, ev.Kv.CreateRevision})
+			}
 			continue
 		}
 		e := entry{dir, ev.PrevKv.CreateRevision}
 		p := w.place(e)
 		p.gone, p.forced = time.Now(), p.vandal || w.unmarked(dir) || bytes.Contains(ev.PrevKv.Value, []byte(`"evicted":true`))
 		w.Log("etcd: entry %v deleted, by force %v", e, p.forced)
+		evicted := time.Since(w.evicted[dir]) < 15*time.Second // what is moved loses its mark
+		if time.Now().Before(p.stay.until) && p.stay.promised(w) && !p.forced && !evicted {
+			w.Fail("entry %v, which is to stay, is gone %v too early", e, time.Until(p.stay.until))
+		}
 		if p.believed() && !p.forced {
 			w.Fail("hold %v is believed in when etcd deletes it", e)
 		}
@@ -195,6 +206,16 @@ func (w *world) expectProgress(e entry) {
 	time.AfterFunc(limit, func() {
 		w.Mu.Lock()
 		defer w.Mu.Unlock()
+		if left := time.Until(p.stay.until) + maxLonger; left > 0 && w.first(e) {
+			time.AfterFunc(left, func() {
+				w.Mu.Lock()
+				defer w.Mu.Unlock()
+				if p.held == 0 {
+					w.expectProgress(e)
+				}
+			})
+			return
+		}
 		if w.first(e) && (len(w.queues[e.dir]) > 1 || w.Profile == simtest.Lossy) && p.held == 0 && time.Since(p.idle) >= limit {
 			w.Fail("entry %v is the first for %v, and nobody holds", e, limit)
 		}

@@ -21,6 +21,9 @@ func TestLocksKeepTheirPromisesUnderRandomFaults(t *testing.T) {
 		total.losses += w.stats.losses
 		total.timeouts += w.stats.timeouts
 		total.updates += w.stats.updates
+		total.stays += w.stats.stays
+		total.asked += w.stats.asked
+		total.listens += w.stats.listens
 		return w.World
 	})
 	t.Logf("%+v", total)

@@ -16,6 +16,9 @@ import (
 func (p worker) hold(h anyHold, k keyspace.Key) {
 	w := p.w
 	w.believe(h)
+	if p.Chance(0.5) {
+		w.listens(h)
+	}
 	for range p.IntN(4) {
 		if !p.update(h, k) {
 			return
@@ -66,10 +69,18 @@ func value(k keyspace.Key) string { return k.ValuePath("elock") }
 // commit adds one to the value of k in the transaction that releases it.
 func (p worker) commit(ctx context.Context, l *locker.Locker, k keyspace.Key) error {
 	w := p.w
-	h, err := l.Acquire(ctx, k, locker.ReadKeys(value(k)))
+	opts, d := []locker.AcquireOption{locker.ReadKeys(value(k))}, time.Duration(0)
+	if p.Chance(0.3) {
+		d = p.Span(time.Millisecond, maxStay)
+		opts = append(opts, locker.AtLeast(d))
+	}
+	h, err := l.Acquire(ctx, k, opts...)
 	p.inTime(ctx, err)
 	if err != nil {
 		return err
+	}
+	if d > 0 {
+		w.stays(h, d)
 	}
 	w.believe(h)
 	n, mod := 0, int64(0)
@@ -78,6 +89,9 @@ func (p worker) commit(ctx context.Context, l *locker.Locker, k keyspace.Key) er
 	}
 	time.Sleep(p.Span(0, 3*time.Second))
 	done, err := h.Commit(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(value(k)), "=", mod)}, clientv3.OpPut(value(k), strconv.Itoa(n+1)))
+	if done && d > 0 {
+		p.confirmed(h, l)
+	}
 	w.Mu.Lock()
 	defer w.Mu.Unlock()
 	w.stats.updates++

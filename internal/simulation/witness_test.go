@@ -70,6 +70,7 @@ func (h *witness) HoldStart(ctx context.Context, d locker.HoldStartData) context
 	defer w.Mu.Unlock()
 	e := entryOf(d.Key, d.Token)
 	p := w.place(e)
+	p.since = time.Now()
 	w.stats.grants++
 	w.Log("%s: holds %v, after %v", h.name, e, d.Waited)
 	last, others := w.tokens[d.Key.String()], h.holds[d.Key]

@@ -173,6 +173,8 @@ func (p worker) act(ctx context.Context, k keyspace.Key) error {
 		return p.release(p.releasing(), h)
 	case n < 22:
 		return p.commit(ctx, l, k)
+	case n < 26:
+		return p.stay(ctx, l, k, opts)
 	case n < 35:
 		h, err := l.Acquire(ctx, k, opts...)
 		p.inTime(ctx, err)
@@ -216,6 +218,9 @@ func (p worker) act(ctx context.Context, k keyspace.Key) error {
 		}
 		w.believe(h)
 		return p.release(ctx, h)
+	case n < 91:
+		_, err := l.RequestRelease(ctx, k, "simulated")
+		return err
 	case n < 94:
 		_, err := l.Inspect(ctx, k)
 		return err
@@ -278,6 +283,7 @@ type anyHold interface {
 	Err() error
 	Remaining() time.Duration
 	AtRisk() <-chan struct{}
+	Requested() <-chan struct{}
 	Release(ctx context.Context) error
 }
 

@@ -1,0 +1,112 @@
+package locker
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/phpgao/elock/internal/place"
+	"github.com/phpgao/elock/internal/xctx"
+)
+
+// AtLeast has the lock stay taken until d after its grant, though its hold has ended
+// before, by Release, Commit, MaxHeld or Close. Nobody waits for that: the hold ends as ever,
+// but the lock's key stays in etcd under a lease of its own, and is deleted when d is over. To
+// others the lock is held meanwhile, also to callers of this Locker, with Owner.Until; a Fence
+// of the hold holds for so long. Evict frees the lock.
+//
+// Once Release has returned nil, the lock stays taken even if its process ends; then until etcd
+// finds that the lease has expired, a second or two later, or after a Commit perhaps 5. If Release
+// says that it is not confirmed, it goes on in the background. If the process dies before that,
+// the lock stays taken for what is left of its lease: between two thirds of the TTL and the TTL,
+// so a TTL of 3/2 d covers that, too. A lock that is lost passes on.
+//
+// It is for what must not happen twice within d: a job that nodes whose clocks differ start at
+// about the same time. It costs a lease, which etcd grants, for each lock, and two goroutines
+// and a watch while the lock stays. It cannot be combined with Shared. d is above 0, and a year
+// at most.
+func AtLeast(d time.Duration) AcquireOption {
+	return func(r *request) {
+		r.atLeast = d
+		if d <= 0 || d > maxAtLeast {
+			r.err = cmp.Or(r.err, invalid("lock taken for at least %v; want more than 0, and %v at most", d, maxAtLeast))
+		}
+	}
+}
+
+const maxAtLeast = 365 * 24 * time.Hour
+
+// lingers reports whether the entry of h, which has ended, is to stay. It is for the
+// goroutine that has ended h.
+func (h *Hold) lingers() bool {
+	if h.stay == nil && time.Since(h.since) < h.atLeast {
+		if h.turn != nil { // an Announce may be about to end
+			h.turn <- struct{}{}
+			defer func() { <-h.turn }()
+		}
+		h.stay = h.entry.l.lingering.Stay(&h.entry.Entry, h.since.Add(h.atLeast))
+	}
+	return h.stay != nil
+}
+
+// move is for a release, which Close waits for.
+func (h *Hold) move(ctx context.Context) error {
+	l := h.entry.l
+	if l.join() { // otherwise Close may be faster
+		defer l.goroutines.Done()
+	}
+	under, cancel := xctx.Merge(ctx, l.grants)
+	defer cancel()
+	return h.stay.Move(under)
+}
+
+// outlast keeps the entry and the lane, on a goroutine, for as long as the lock stays
+// taken. moved says that etcd knows of it; settled is called when it does.
+func (h *Hold) outlast(moved bool, settled func()) {
+	if !h.entry.l.spawn(func() { h.stayTaken(moved, settled) }) {
+		h.entry.done()
+		settled()
+	}
+}
+
+func (h *Hold) stayTaken(moved bool, settled func()) {
+	e, l := h.entry, h.entry.l
+	defer l.lanes.Leave(e.Key)
+	var err error
+	if !moved {
+		err = h.stay.Settle(l.grants, l.drain, h.warn())
+	}
+	if err == nil {
+		e.drop()
+		settled()
+		h.stay.Wait(l.drain)
+	} else {
+		defer settled()
+		defer e.drop()
+	}
+	switch {
+	case l.drain.Err() == nil:
+		_ = h.stay.End(l.ctx) // otherwise it expires
+	case err != nil && err != place.ErrDisplaced && h.stay.Left() > 0:
+		l.freesEarly(h, err)
+	}
+}
+
+// warn logs one error of many.
+func (h *Hold) warn() func(error) {
+	var once sync.Once
+	return func(err error) {
+		once.Do(func() {
+			h.entry.l.log.Warn("elock: the lock does not outlive this process, as AtLeast says; retrying", "key", h.Key().String(), "owner", h.entry.l.owner, "err", err)
+		})
+	}
+}
+
+// freesEarly notes for Close that it frees a lock earlier than AtLeast says.
+func (l *Locker) freesEarly(h *Hold, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.early = append(l.early, fmt.Errorf("%v does not stay taken for %v: %w", h.Key(), h.atLeast, err))
+}
