@@ -156,6 +156,7 @@ func TestAValueThatSomebodyPutsAsTheEntryGoesIsNotTheOwners(t *testing.T) {
 
 func TestOfAnEntryThatStaysTheRecordTells(t *testing.T) {
 	mark := func(r *record.Record) { r.Evicted = true }
+	ask := func(r *record.Record) { r.Request = &record.Request{By: "ops"} }
 	for name, c := range map[string]struct {
 		then func(b *bed)
 		done bool
@@ -163,6 +164,9 @@ func TestOfAnEntryThatStaysTheRecordTells(t *testing.T) {
 		"carried out":                      {func(b *bed) { b.carryOut() }, true},
 		"not carried out":                  {func(*bed) {}, false},
 		"carried out, and evicted":         {func(b *bed) { b.carryOut(); b.does(b.rewrite(mark)) }, true},
+		"carried out, and asked for":       {func(b *bed) { b.carryOut(); b.does(b.rewrite(ask)) }, true},
+		"asked for":                        {func(b *bed) { b.does(b.rewrite(ask)) }, false},
+		"asked for and evicted":            {func(b *bed) { b.does(b.rewrite(ask)); b.does(b.rewrite(mark)) }, false},
 		"evicted":                          {func(b *bed) { b.does(b.rewrite(mark)) }, false},
 		"carried out, evicted and removed": {func(b *bed) { b.carryOut(); b.does(b.rewrite(mark)); b.does(clientv3.OpDelete(b.e.Name)) }, true},
 		"written over by hand":             {func(b *bed) { b.does(clientv3.OpPut(b.e.Name, "hand", clientv3.WithIgnoreLease())) }, false},
@@ -237,4 +241,31 @@ func TestASilenceThatLastsAndARefusalTellNothing(t *testing.T) {
 		b.fate = func(string) etcdsim.Fate { return etcdsim.Fate{Lose: etcdsim.Request} }
 		b.says(false, false)
 	}, put)
+}
+
+// A request says by itself that what was to be put over an older record is not put any more.
+func TestWhatARequestIsWrittenOverTells(t *testing.T) {
+	for _, done := range []bool{false, true} {
+		in(t, true, func(t *testing.T, b *bed) {
+			if done {
+				b.carryOut()
+			}
+			b.does(b.rewrite(func(r *record.Record) { r.Request = &record.Request{By: "ops"} }))
+			b.does(b.rewrite(func(r *record.Record) { r.Request = &record.Request{By: "ops", Reason: "again"} }))
+			now := proctest.Must(b.Other.Get(t.Context(), b.e.Name)).Kvs[0]
+			lost := false
+			b.fate = func(string) (fate etcdsim.Fate) {
+				if !lost {
+					lost, fate.Lose = true, etcdsim.Answer
+				}
+				return fate
+			}
+			if got, err := b.q.Rewritten(t.Context(), now); got != done || err != nil {
+				t.Errorf("done: %v, %v; want %v", got, err, done)
+			}
+			if n := proctest.Must(b.Other.Get(t.Context(), b.e.Name)).Count; n != 1 {
+				t.Error("the entry is gone")
+			}
+		})
+	}
 }

@@ -99,3 +99,27 @@ func TestATransactionIsInDoubtWhileEtcdIsSilent(t *testing.T) {
 		}
 	})
 }
+
+func TestATransactionIsAskedOnlyWhereAComparisonFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		harm func(b *bed)
+		want bool
+	}{
+		"asked": {func(b *bed) {
+			b.does(b.rewrite(func(r *record.Record) { r.Request = &record.Request{By: "ops"} }), clientv3.OpPut(value, "other"))
+		}, true},
+		"asked, and carried out": {func(b *bed) { b.does(b.rewrite(func(r *record.Record) { r.Request = &record.Request{By: "ops"} })) }, false},
+		"not asked":              {func(b *bed) { b.does(clientv3.OpPut(value, "other")) }, false},
+		"gone":                   {func(b *bed) { proctest.Must(b.Other.Delete(b.t.Context(), b.e.Name)) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, false, func(t *testing.T, b *bed) {
+				c.harm(b)
+				txn, a := b.send(Answer{})
+				if kv := txn.Asked(a); (kv != nil) != c.want {
+					t.Errorf("asked: %v", kv)
+				}
+			})
+		})
+	}
+}

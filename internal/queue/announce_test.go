@@ -129,3 +129,28 @@ func TestAnAnnouncementThatEtcdRefusesIsNotInDoubt(t *testing.T) {
 		}
 	})
 }
+
+// Somebody asks for the lock between two announcements. That must not be written over.
+func TestAnAnnouncementKeepsARequest(t *testing.T) {
+	for name, l := range lost {
+		t.Run(name, func(t *testing.T) {
+			inBed(t, func(t *testing.T, b *bed) {
+				e := b.alone()
+				b.obtain(e, false)
+				asked := e.Record
+				asked.Request = &record.Request{By: "ops"}
+				proctest.Must(b.Other.Put(t.Context(), e.Name, string(asked.Encode()), clientv3.WithIgnoreLease()))
+				for _, text := range []string{"first", "second"} {
+					b.next(l.fates...)
+					if inDoubt, err := e.Announce(t.Context(), text); inDoubt || err != nil {
+						t.Fatal(inDoubt, err)
+					}
+					b.announced(e, text)
+					if r := record.Requested(b.kvs()[0]); r == nil || r.By != "ops" {
+						t.Errorf("the request is %v", r)
+					}
+				}
+			})
+		})
+	}
+}

@@ -375,3 +375,30 @@ func TestWhatWasNeverRetained(t *testing.T) {
 	r.Unlock()
 	r.Stop()
 }
+
+func TestAnEntryThatSomebodyAsksForIsGivenUp(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		inBed(t, func(t *testing.T, b *bed) {
+			r, done := b.begin()
+			b.held.Store(held)
+			put := func(change func(*record.Record)) {
+				now := b.record()
+				change(&now)
+				proctest.Must(b.Other.Put(t.Context(), b.e.Name, string(now.Encode()), clientv3.WithIgnoreLease()))
+				b.Settle()
+			}
+			put(func(r *record.Record) { r.Owner = "by hand" })
+			b.wantRunning(done)
+			put(func(r *record.Record) { r.Request = &record.Request{By: "ops"} })
+			given := int32(1)
+			if held {
+				given = 0
+			}
+			b.wantEnd(done, given)
+			if !r.Wanted() || record.Requested(proctest.Must(b.Other.Get(t.Context(), b.e.Name)).Kvs[0]) == nil {
+				t.Errorf("wanted: %v, %+v", r.Wanted(), b.record())
+			}
+			r.Stop()
+		})
+	}
+}
