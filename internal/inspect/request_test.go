@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -133,4 +134,20 @@ func TestARequestIsOfTheEntryAsItIs(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestARequestIsNoChangeOfTheQueue(t *testing.T) {
+	inBed(t, func(t *testing.T, b *bed) {
+		b.announce("a", "text")
+		f := b.follow(100)
+		f.wants("a=text")
+		b.asks(true, nil)
+		f.wants("a=text")
+		r := record.Record{Version: record.Version, Owner: "a", Mode: record.Exclusive, Request: &asking}
+		r.Announce("news")
+		b.put("a", string(r.Encode()), b.lease)
+		f.wants("a=text", "a=news")
+		f.cancel()
+		f.ends(context.Canceled)
+	})
 }

@@ -318,6 +318,14 @@ func TestAWaitEndsWithTheTimeTheEntryOrTheProcess(t *testing.T) {
 	}
 }
 
+func TestAnEndRemovesAnEntryThatDidNotMove(t *testing.T) {
+	inBed(t, func(t *testing.T, b *bed) {
+		if err := b.s.End(t.Context()); err != nil || b.entry() != nil {
+			t.Errorf("%v, the entry is %v", err, b.entry())
+		}
+	})
+}
+
 func TestAnEndRemovesTheEntryAndItsLeases(t *testing.T) {
 	for name, f := range fates {
 		t.Run(name, func(t *testing.T) {
