@@ -21,7 +21,7 @@ import (
 var files = strings.Fields(`
 	new.go close.go
 	all.go free.go commit.go plan.go promote.go announce.go watch.go blocking.go list.go inspect.go health.go monitor.go loss.go request.go
-	acquire.go attempt.go shared.go leases.go
+	acquire.go attempt.go shared.go slots.go leases.go
 	ending.go release.go risk.go holdset.go reading.go atleast.go hold.go
 	requeue.go lanes.go pass.go entry.go retain.go
 	contexts.go locker.go options.go hooks.go hook.go errors.go owner.go token.go`)

@@ -51,7 +51,7 @@ func (g *Guard[T]) Delete(ctx context.Context) error {
 	err = h.Run(func(_ context.Context, h *locker.Hold) (err error) {
 		from := read(h, 1)[0]
 		switch {
-		case h.Shared():
+		case h.Shared() || h.Slots() > 0:
 			return errSharing
 		case from == nil:
 			deleted = true

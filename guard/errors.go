@@ -37,7 +37,7 @@ func invalid(what string) error { return fmt.Errorf("%w: %s", locker.ErrInvalidO
 
 var (
 	errClientClosed = errors.New("guard: the client is closed")
-	errSharing      = invalid("an update under a shared lock: drop locker.Shared, or use View")
+	errSharing      = invalid("an update under a lock that others hold, too: drop locker.Shared or locker.Slots, or use View")
 )
 
 // A funcError is an error of the caller's function, which is returned as it is.

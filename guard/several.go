@@ -155,7 +155,7 @@ func updateAll(ctx context.Context, cells []anyCell, noFunc bool, fn func(contex
 	}
 	stored := false
 	err = h.Run(func(inner context.Context, h *locker.HoldSet) error {
-		if h.Shared() {
+		if h.Shared() || h.Slots() > 0 {
 			return errSharing
 		}
 		for i, from := range read(h, len(cells)) {

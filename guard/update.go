@@ -154,7 +154,7 @@ func (g *Guard[T]) withLoadedOnce(ctx context.Context, how loading, known bool, 
 		return false, err
 	}
 	err = h.Run(func(ctx context.Context, h *locker.Hold) (err error) {
-		if h.Shared() && !how.shared {
+		if (h.Shared() || h.Slots() > 0) && !how.shared {
 			return errSharing
 		}
 		if d != nil {

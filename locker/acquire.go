@@ -36,7 +36,8 @@ func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireO
 // free it. Then it has written no key, unless the holder is a Locker that may
 // only retain the lock: that is asked by queueing, and then nothing is left. A
 // shared TryAcquire joins others that share the lock, and queues to see whether it
-// may; if it has to ask etcd, that takes a quarter of a second at most.
+// may; if it has to ask etcd, that takes a quarter of a second at most. One for
+// Slots succeeds if those who hold and wait leave enough of them.
 func (l *Locker) TryAcquire(ctx context.Context, key keyspace.Key, opts ...AcquireOption) (*Hold, error) {
 	return l.acquireAs("try", ctx, key, true, opts)
 }
@@ -70,7 +71,7 @@ func (l *Locker) acquire(ctx context.Context, key keyspace.Key, try bool, opts [
 	a := attempt{l: l, key: key}
 	defer a.end()
 	a.start(ctx, try, r)
-	a.grant, err = l.enqueue(a.ctx, key, caller{a.who, r}, try, func(d BlockedData) {
+	a.grant, err = l.enqueue(a.ctx, key, caller{who: a.who, want: r}, try, func(d BlockedData) {
 		a.blocker, a.blocked = d.By, true
 		l.hooks.blocked(a.contexts, d)
 	})
@@ -108,7 +109,7 @@ func (l *Locker) admit(ctx context.Context, key keyspace.Key, try bool, opts []A
 // lock under an entry, the caller becomes one of them, as the nth, instead.
 func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, as caller, try bool, blocked func(BlockedData)) (grant, error) {
 	for {
-		e, nth, err := l.enterLane(ctx, key, as, try, blocked)
+		e, nth, err := l.enterLane(ctx, key, &as, try, blocked)
 		if err != nil {
 			return grant{}, err
 		}
@@ -134,9 +135,12 @@ func (l *Locker) enqueue(ctx context.Context, key keyspace.Key, as caller, try b
 	}
 }
 
-// occupy gets the lock of key, whose lane the caller has, with e in it unless that is
-// nil.
+// occupy gets the lock of key, whose lane the caller has, or its seat there, with e in it
+// unless that is nil.
 func (l *Locker) occupy(ctx context.Context, key keyspace.Key, e *entry, as caller, try bool, blocked func(BlockedData)) (grant, error) {
+	if e != nil {
+		e.seat = as.seat
+	}
 	if e != nil && !e.usable(as.want) {
 		if err := e.discard(ctx); err != nil {
 			return grant{}, err
@@ -146,13 +150,13 @@ func (l *Locker) occupy(ctx context.Context, key keyspace.Key, e *entry, as call
 	for {
 		if e == nil && ctx.Err() != nil {
 			// The lane came as the caller gave up: nothing is sent.
-			l.lanes.Leave(key)
+			l.lanes.LeaveSeat(key, as.seat)
 			return grant{}, l.acquireError(ctx, place.WaitEnd{Cause: ctxError(ctx)})
 		}
 		if e == nil {
 			s, err := l.use(ctx, as.want.seconds)
 			if err != nil {
-				l.lanes.Leave(key)
+				l.lanes.LeaveSeat(key, as.seat)
 				return grant{}, err
 			}
 			e = l.newEntry(key, s, as)
@@ -164,7 +168,7 @@ func (l *Locker) occupy(ctx context.Context, key keyspace.Key, e *entry, as call
 			g.read, err = e.reading(ctx, as.want)
 		}
 		switch {
-		case err == nil && as.want.shared:
+		case err == nil && as.want.Shared:
 			e.share()
 			return g, nil
 		case err == nil:

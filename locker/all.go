@@ -15,7 +15,7 @@ import (
 // options, and holds them as one. It takes them in an order of its own, the same
 // in every process, so that callers who name them in different orders never wait
 // for each other in a circle. If it fails, none is held. A key that comes twice is
-// ErrInvalidOption.
+// ErrInvalidOption. With Slots, it takes as many of each.
 //
 // If all of them are free, one transaction of etcd acquires them: hooks see that
 // as a try of each, and if it fails as another acquire of each.

@@ -25,7 +25,7 @@ import (
 //
 // It is for what must not happen twice within d: a job that nodes whose clocks differ start at
 // about the same time. It costs a lease, which etcd grants, for each lock, and two goroutines
-// and a watch while the lock stays. It cannot be combined with Shared. d is above 0, and a year
+// and a watch while the lock stays. It cannot be combined with Shared or Slots. d is above 0, and a year
 // at most.
 func AtLeast(d time.Duration) AcquireOption {
 	return func(r *request) {

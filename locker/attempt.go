@@ -43,7 +43,7 @@ func (a *attempt) failure(err error) (by *Owner, _ error) {
 // return.
 func (a *attempt) start(ctx context.Context, try bool, r request) {
 	a.who = Owner{Name: a.l.owner, Since: time.Now()}
-	a.who.Annotations = a.l.hooks.acquireStart(&a.contexts, ctx, AcquireStartData{Key: a.key, Try: try, TTL: r.ttl, Shared: r.shared})
+	a.who.Annotations = a.l.hooks.acquireStart(&a.contexts, ctx, AcquireStartData{Key: a.key, Try: try, TTL: r.ttl, Shared: r.Shared, Slots: r.Slots, Weight: r.Weight})
 	a.ctx = a.contexts.Last(ctx)
 }
 

@@ -2,6 +2,7 @@ package locker
 
 import (
 	"context"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,7 @@ type entry struct {
 	queue.Entry
 	l *Locker
 
+	seat      int  // in the key's lane, of one that takes slots; 0: the lane itself
 	announces bool // as Announcing says: it is for one hold only
 
 	waited  bool      // for others, in etcd
@@ -52,9 +54,15 @@ func (l *Locker) newEntry(key keyspace.Key, s *lease.Lease, as caller) *entry {
 		Mode:        as.want.mode(),
 		Since:       as.who.Since,
 		Annotations: as.who.Annotations,
+		Slots:       as.want.Slots,
+		Weight:      as.want.Weight,
 	}
 	r.Announce(as.want.announcement)
-	return &entry{l: l, Entry: l.queues.Entry(key, s, r, as.want.reads), announces: as.want.announces}
+	e := &entry{l: l, Entry: l.queues.Entry(key, s, r, as.want.reads), seat: as.seat, announces: as.want.announces}
+	if e.seat > 0 { // each has an entry of its own
+		e.Name += "." + strconv.Itoa(e.seat)
+	}
+	return e
 }
 
 // maxGrants is how many holds one entry in etcd serves: their tokens share the bits
@@ -104,7 +112,7 @@ func (e *entry) check(ctx context.Context) error {
 // usable reports whether e, which came with the lane, is a good entry for what
 // is wanted. One that announces was made for this caller, in place of the last holder.
 func (e *entry) usable(want request) bool {
-	return e.announces == want.announces && e.Lease.Suits(want.seconds) && e.Record.Mode == want.mode() && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && e.retention.Usable()
+	return e.announces == want.announces && e.Lease.Suits(want.seconds) && e.Claim == want.Claim && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && e.retention.Usable()
 }
 
 // fate finds out why e is gone, which this Locker did not remove.
@@ -120,17 +128,17 @@ func (e *entry) fate(ctx context.Context) Reason {
 }
 
 // fits reports whether e, which another caller put, may be held as want says.
-func (e *entry) fits(want request) bool { return want.mode() == e.Record.Mode && !want.announces }
+func (e *entry) fits(want request) bool { return want.Claim == e.Claim && !want.announces }
 
 // passable reports whether there may be another hold under e. Others who share
 // a lock were let in as they came; an announcement is of one hold.
 func (e *entry) passable() bool {
-	return e.Record.Mode == record.Exclusive && !e.announces && !e.asked.Load() && e.passed < maxGrants && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && !e.retention.Wanted()
+	return !e.Shared && !e.announces && !e.asked.Load() && e.passed < maxGrants && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && !e.retention.Wanted()
 }
 
 // next returns the first in line for e's lane if e's lease is one for it, or nil.
 func (e *entry) next() *waiter {
-	if w := e.l.lanes.Next(e.Key); w != nil && e.Lease.Suits(w.Value.want.seconds) {
+	if w := e.l.lanes.NextAt(e.Key, e.seat); w != nil && e.Lease.Suits(w.Value.want.seconds) {
 		return w
 	}
 	return nil
@@ -164,7 +172,7 @@ func (e *entry) done() {
 		return
 	}
 	e.drop()
-	e.l.lanes.Leave(e.Key)
+	e.l.lanes.LeaveSeat(e.Key, e.seat)
 }
 
 // drop gives up the lease.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/phpgao/elock/internal/queue"
+	"github.com/phpgao/elock/internal/record"
 	"github.com/phpgao/elock/keyspace"
 )
 
@@ -17,7 +18,7 @@ import (
 func (l *Locker) takeFree(ctx context.Context, g *HoldSet, opts []AcquireOption, keys []keyspace.Key) error {
 	r, err := l.request(opts)
 	occupied := func(key keyspace.Key) bool { return !l.lanes.Vacant(key) || l.feeds.Has(key.Path(l.prefix)) }
-	if err != nil || r.shared || !l.batch.Fits(len(keys)+len(r.reads)) || slices.ContainsFunc(keys, occupied) {
+	if err != nil || r.Claim != (record.Claim{}) || !l.batch.Fits(len(keys)+len(r.reads)) || slices.ContainsFunc(keys, occupied) {
 		return nil
 	}
 	var entries []*entry // without a hold yet: to be abandoned if this fails
@@ -40,7 +41,7 @@ func (l *Locker) takeFree(ctx context.Context, g *HoldSet, opts []AcquireOption,
 	defer s.Part()
 	for i := range asked {
 		a := &asked[i]
-		if !l.lanes.Seize(a.key, caller{a.who, r}) {
+		if !l.lanes.Seize(a.key, caller{who: a.who, want: r}) {
 			err = ErrLocked
 			break
 		}
@@ -49,7 +50,7 @@ func (l *Locker) takeFree(ctx context.Context, g *HoldSet, opts []AcquireOption,
 		if i < len(keys)-1 {
 			want.reads = nil
 		}
-		entries = append(entries, l.newEntry(a.key, s, caller{a.who, want}))
+		entries = append(entries, l.newEntry(a.key, s, caller{who: a.who, want: want}))
 	}
 	if err == nil {
 		err = l.enterAll(ctx, entries)

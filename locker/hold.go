@@ -114,7 +114,7 @@ func (l *Locker) add(h *Hold) error {
 
 // start calls HoldStart.
 func (h *Hold) start(waited time.Duration) {
-	h.entry.l.hooks.holdStart(&h.contexts, h.caller, HoldStartData{Key: h.Key(), Token: h.token, Waited: waited, Shared: h.Shared()})
+	h.entry.l.hooks.holdStart(&h.contexts, h.caller, HoldStartData{Key: h.Key(), Token: h.token, Waited: waited, Shared: h.Shared(), Slots: h.entry.Slots, Weight: h.entry.Weight})
 	h.caller = h.contexts.Last(h.caller)
 }
 
@@ -147,11 +147,14 @@ func (h *Hold) names() string {
 func (h *Hold) Key() keyspace.Key { return h.entry.Key }
 
 // Token returns the fencing token: greater than that of every earlier hold of
-// Key's lock, in any process, but for holds that share it at the same time.
+// Key's lock, in any process, but for holds that share it at the same time, or its Slots.
 func (h *Hold) Token() Token { return h.token }
 
 // Shared reports whether the hold was acquired with the option Shared.
 func (h *Hold) Shared() bool { return h.entry.Entry.Shared }
+
+// Slots returns n if the hold was acquired with the option Slots(n), otherwise 0.
+func (h *Hold) Slots() int { return h.entry.Entry.Slots }
 
 // Context returns a context that is done when the hold ends for any reason.
 // context.Cause gives the reason: ErrReleased, ErrMaxHeld, ErrClosed or a
@@ -211,7 +214,8 @@ func (h *Hold) Remaining() time.Duration {
 // (If somebody overwrites the key by hand, without its lease, the lock is lost
 // and yet the key stays for a moment.) For that, the release of a hold whose
 // Fence was called goes to etcd, and is not handed off or retained. The fence of a
-// shared hold tells that nobody holds alone, see Shared. Once the hold
+// shared hold tells that nobody holds alone, see Shared, and that of one with
+// Slots that it has them. Once the hold
 // has ended, Fence returns a comparison that never holds.
 func (h *Hold) Fence() clientv3.Cmp {
 	h.mu.Lock()

@@ -60,6 +60,9 @@ func (s *HoldSet) Remaining() time.Duration { return s.holds[0].Remaining() }
 // Shared reports whether the locks were acquired with the option Shared.
 func (s *HoldSet) Shared() bool { return s.holds[0].Shared() }
 
+// Slots returns n if the locks were acquired with the option Slots(n), otherwise 0.
+func (s *HoldSet) Slots() int { return s.holds[0].Slots() }
+
 // Read returns what ReadKeys asked for, as it was when all locks were held.
 func (s *HoldSet) Read() []*mvccpb.KeyValue { return s.holds[0].Read() }
 

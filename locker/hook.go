@@ -54,7 +54,8 @@ type AcquireStartData struct {
 	Try bool // it fails where another would wait; AcquireAll begins with one for each key
 	TTL time.Duration
 
-	Shared bool
+	Shared        bool
+	Slots, Weight int // as these options say; 0 without them
 }
 
 // AcquireEndData describes an acquire that ended.
@@ -78,7 +79,9 @@ type HoldStartData struct {
 	Key    keyspace.Key
 	Token  Token
 	Waited time.Duration // from the call to the grant
-	Shared bool
+
+	Shared        bool
+	Slots, Weight int
 }
 
 // HoldRiskData describes a hold that gets at risk, or is so no more.
@@ -107,7 +110,8 @@ type TimeoutStartData struct {
 	Held  time.Duration
 	Limit time.Duration
 
-	Shared bool
+	Shared        bool
+	Slots, Weight int
 }
 
 // TimeoutEndData describes the end of the monitor's release.

@@ -40,7 +40,7 @@ func queueOf(key keyspace.Key, entries []*mvccpb.KeyValue, rev int64) Queue {
 	return q
 }
 
-// Evict takes key from its holder, whoever that is, or from all that share it,
+// Evict takes key from its holder, whoever that is, or from all that share it or hold its Slots,
 // and reports whether there was one. A holder that uses this package learns of it
 // within the latency of a watch, or within 2 seconds of its grant, as a LostError
 // with the reason ReasonEvicted. While etcd has no space, Evict cannot write that into

@@ -20,6 +20,7 @@ type waiter = lane.Waiter[caller, *entry]
 type caller struct {
 	who  Owner
 	want request
+	seat int // in the lane, that it has got; 0: the lane itself
 }
 
 // shareTerm is how long callers join those who share a lock after it was seen
@@ -34,16 +35,20 @@ func (l *Locker) newLanes() *lanes {
 	})
 }
 
-// enterLane gets the lane of key, and the entry that comes with it, if any. nth is
-// above 0 if others hold under that entry, too, and this is the nth to join them.
-func (l *Locker) enterLane(ctx context.Context, key keyspace.Key, as caller, try bool, blocked func(BlockedData)) (e *entry, nth int, err error) {
+// enterLane gets the lane of key, or a seat in it, and the entry that comes with it, if any. nth
+// is above 0 if others hold under that entry, too, and this is the nth to join them.
+func (l *Locker) enterLane(ctx context.Context, key keyspace.Key, as *caller, try bool, blocked func(BlockedData)) (e *entry, nth int, err error) {
 	behind := func(ahead caller, n int) {
 		blocked(BlockedData{Key: key, By: ahead.who, Local: true, Ahead: n})
 	}
-	share, wait := as.want.shared, ctx
+	want, wait, ok := as.want.Claim, ctx, false
 	if try {
-		if !share || !l.lanes.Shared(key) {
-			e, nth, ok := l.lanes.TryEnter(key, as, share, behind)
+		if !want.Shared || !l.lanes.Shared(key) {
+			if want.Slots > 0 {
+				e, as.seat, ok = l.lanes.TryEnterSeat(key, *as, want.Slots, want.Weight, behind)
+			} else {
+				e, nth, ok = l.lanes.TryEnter(key, *as, want.Shared, behind)
+			}
 			if !ok {
 				return nil, 0, ErrLocked
 			}
@@ -54,7 +59,11 @@ func (l *Locker) enterLane(ctx context.Context, key keyspace.Key, as caller, try
 		defer cancel()
 		wait = soon
 	}
-	e, nth, ok := l.lanes.Enter(wait, key, as, share, behind)
+	if want.Slots > 0 {
+		e, as.seat, ok = l.lanes.EnterSeat(wait, key, *as, want.Slots, want.Weight, behind)
+	} else {
+		e, nth, ok = l.lanes.Enter(wait, key, *as, want.Shared, behind)
+	}
 	switch {
 	case ok:
 		return e, nth, nil

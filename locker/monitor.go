@@ -38,7 +38,7 @@ func (l *Locker) expire(h *Hold) {
 	l.log.Warn("elock: lock held too long, releasing it", "key", key.String(), "owner", l.owner, "held", held, "limit", h.maxHeld)
 	var t callback.Contexts
 	l.hooks.Apart(func() {
-		l.hooks.timeoutStart(&t, h.caller, TimeoutStartData{Key: key, Token: h.token, Held: held, Limit: h.maxHeld, Shared: h.Shared()})
+		l.hooks.timeoutStart(&t, h.caller, TimeoutStartData{Key: key, Token: h.token, Held: held, Limit: h.maxHeld, Shared: h.Shared(), Slots: h.entry.Slots, Weight: h.entry.Weight})
 	})
 	caller, cancel := xctx.Merge(context.WithoutCancel(t.Last(h.caller)), l.ctx)
 	ctx := l.etcd.Detached(caller)

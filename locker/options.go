@@ -175,7 +175,7 @@ func WithHandoff(d time.Duration) Option {
 // WithRetain has a released lock stay with this Locker for up to d, so that to
 // acquire it again, with the same TTL, does not contact etcd. It is given up as
 // soon as another process queues for it, and a TryAcquire elsewhere gets it, too;
-// only to Inspect and Evict it is held meanwhile. Shared holds are not retained.
+// only to Inspect and Evict it is held meanwhile. Shared holds and slots are not retained.
 // Each retained lock costs a watch and three goroutines. While a Locker retains
 // 1024 locks, it retains no others. The default, 0, retains none.
 //
@@ -227,9 +227,10 @@ type request struct {
 	seconds int64 // ttl as it goes to etcd
 	maxHeld time.Duration
 	atLeast time.Duration // as AtLeast says; 0: it was not given
-	shared  bool
 	reads   []string // keys of ReadKeys and ReadKnown
 	fresh   bool     // some are of ReadKeys
+
+	record.Claim
 
 	announces    bool // as Announcing says
 	announcement string
@@ -239,8 +240,11 @@ type request struct {
 
 // mode is how the lock is to be held.
 func (r request) mode() string {
-	if r.shared {
+	switch {
+	case r.Shared:
 		return record.Shared
+	case r.Slots > 0:
+		return record.Slots
 	}
 	return record.Exclusive
 }
@@ -271,11 +275,33 @@ func (c *config) request(opts []AcquireOption) (r request, err error) {
 	if r.err != nil {
 		return r, r.err
 	}
-	if r.shared && (r.announces || r.atLeast > 0) {
-		return r, invalid("Announcing or AtLeast with Shared")
+	if r.Claim != (record.Claim{}) {
+		if err := r.checkClaim(); err != nil {
+			return r, err
+		}
 	}
 	r.seconds, err = wholeSeconds(r.ttl)
 	return r, err
+}
+
+// checkClaim completes a claim that is not to hold alone, and returns what is wrong with it.
+func (r *request) checkClaim() error {
+	switch {
+	case r.Shared && (r.announces || r.atLeast > 0):
+		return invalid("Announcing or AtLeast with Shared")
+	case r.Slots == 0 && r.Weight > 0:
+		return invalid("Weight without Slots")
+	case r.Slots == 0:
+		return nil
+	case r.Shared:
+		return invalid("Slots with Shared")
+	case r.announces || r.atLeast > 0:
+		return invalid("Announcing or AtLeast with Slots")
+	case r.Weight > r.Slots:
+		return invalid("weight %d of %d slots", r.Weight, r.Slots)
+	}
+	r.Weight = max(r.Weight, 1)
+	return nil
 }
 
 // requestOf is apart as options make their request escape to the heap.

@@ -24,6 +24,8 @@ type Owner struct {
 	Name        string            // as given by WithOwner
 	Token       Token             // of its first hold, or the one that it will have; 0 before it reached etcd
 	Shared      bool              // it shares the lock, or wants to
+	Slots       int               // how many the lock has, as this owner says; 0 without the option Slots
+	Weight      int               // how many of them it takes, or wants
 	Foreign     bool              // not written by this package: only Token and Announcement are known
 	Since       time.Time         // when it began to wait, by its own clock
 	Annotations map[string]string // what its hooks tell
@@ -39,8 +41,11 @@ func (o Owner) String() string {
 	if o.Foreign {
 		name = "foreign owner"
 	}
-	if o.Shared {
+	switch {
+	case o.Shared:
 		name += " (shared)"
+	case o.Slots > 0:
+		name += fmt.Sprintf(" (%d of %d slots)", o.Weight, o.Slots)
 	}
 	if o.Token == 0 {
 		return name
@@ -76,6 +81,7 @@ func ownerOf(kv *mvccpb.KeyValue) Owner {
 		return o
 	}
 	o.Announcement = r.Announcement()
-	o.Name, o.Shared, o.Since, o.Annotations, o.Until = r.Owner, r.Mode == record.Shared, r.Since, r.Annotations, r.Until
+	c := r.Claim()
+	o.Name, o.Shared, o.Slots, o.Weight, o.Since, o.Annotations, o.Until = r.Owner, c.Shared, c.Slots, c.Weight, r.Since, r.Annotations, r.Until
 	return o
 }

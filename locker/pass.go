@@ -22,5 +22,5 @@ func (e *entry) pass(notify func()) bool {
 	}
 	notify()
 	e.passed++
-	return e.l.lanes.Hand(e.Key, e, next)
+	return e.l.lanes.HandAt(e.Key, e.seat, e, next)
 }

@@ -18,8 +18,8 @@ import (
 // ctx bounds the call. If the hold has ended, the error is the reason. Promote may be repeated.
 func (h *Hold) Promote(ctx context.Context, owner string) error {
 	return h.call("promote", ctx, func(ctx context.Context) error {
-		if h.Shared() {
-			return invalid("Promote by a shared hold")
+		if h.Shared() || h.Slots() > 0 {
+			return invalid("Promote by a hold that is not alone")
 		}
 		return h.entry.l.inspector.Promote(ctx, h.Key(), &h.entry.Place, owner)
 	})

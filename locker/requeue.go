@@ -24,7 +24,9 @@ func (e *entry) requeue(w *xctx.Grace, notify func()) (bool, error) {
 
 // successorFor returns an entry for next that can take e's place in one transaction.
 func (e *entry) successorFor(next *waiter) *entry {
-	successor := e.l.newEntry(e.Key, e.Lease, next.Value)
+	as := next.Value
+	as.seat = e.seat
+	successor := e.l.newEntry(e.Key, e.Lease, as)
 	if successor.Name == e.Name {
 		successor.Name += "-1" // a transaction may not delete a key and put it
 	}
@@ -37,7 +39,7 @@ func (e *entry) replaced(successor *entry, next *waiter, notify func()) {
 	e.Successor = &successor.Entry // if a hook ends the goroutine before the lane has passed, both are cleaned up
 	notify()
 	e.Successor = nil
-	if !e.l.lanes.Hand(e.Key, successor, next) {
+	if !e.l.lanes.HandAt(e.Key, e.seat, successor, next) {
 		successor.settle(errUnwanted, func() {})
 	}
 }

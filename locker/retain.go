@@ -3,8 +3,8 @@ package locker
 import "context"
 
 // mayRetain reports whether it is worth a try to retain e. An entry that had to wait
-// is not retained: others want its lock, too.
-func (e *entry) mayRetain() bool { return e.l.retain > 0 && !e.waited }
+// is not retained: others want its lock, too. Nor are slots.
+func (e *entry) mayRetain() bool { return e.l.retain > 0 && !e.waited && e.seat == 0 }
 
 // retain begins to retain an entry that nobody here waits for. notify is called when
 // etcd knows of that. It reports false if the entry is not retained.

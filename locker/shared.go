@@ -23,7 +23,7 @@ import (
 // the release of its own hold if others of the process still share. Commit is not
 // for shared holds.
 func Shared() AcquireOption {
-	return func(r *request) { r.shared = true }
+	return func(r *request) { r.Shared = true }
 }
 
 // share lets others hold with e, which was granted to the caller.

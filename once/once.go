@@ -218,8 +218,8 @@ func (c *call) acquire(ctx context.Context) (*locker.Hold, error) {
 
 // read returns the marker, as it is while h is held.
 func read(h *locker.Hold) (*mvccpb.KeyValue, error) {
-	if h.Shared() {
-		return nil, invalid("a shared lock: drop locker.Shared")
+	if h.Shared() || h.Slots() > 0 {
+		return nil, invalid("a lock that others hold, too: drop locker.Shared or locker.Slots")
 	}
 	all := h.Read() // Acquiring may have asked for more
 	return all[len(all)-1], nil

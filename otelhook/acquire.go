@@ -49,7 +49,7 @@ func (h *Hook) AcquireStart(ctx context.Context, d locker.AcquireStartData) (con
 		return a, nil
 	}
 	h.common(a.span)
-	a.span.SetAttributes(keyKey.String(d.Key.String()), mode(d.Shared), tryKey.Bool(d.Try))
+	a.span.SetAttributes(keyKey.String(d.Key.String()), mode(d.Shared, d.Slots), tryKey.Bool(d.Try))
 	notes := make(propagation.MapCarrier, 2)
 	h.propagator.Inject(a.Context, notes)
 	return a, notes

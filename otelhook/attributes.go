@@ -32,9 +32,12 @@ const (
 )
 
 // mode is how a lock is held.
-func mode(shared bool) attribute.KeyValue {
-	if shared {
+func mode(shared bool, slots int) attribute.KeyValue {
+	switch {
+	case shared:
 		return modeKey.String("shared")
+	case slots > 0:
+		return modeKey.String("slots")
 	}
 	return modeKey.String("exclusive")
 }

@@ -46,7 +46,7 @@ func (h *Hook) HoldStart(ctx context.Context, d locker.HoldStartData) context.Co
 	if hold.span.IsRecording() {
 		h.common(hold.span)
 		hold.span.SetAttributes(
-			keyKey.String(d.Key.String()), token(d.Token), mode(d.Shared), seconds(waitKey, d.Waited))
+			keyKey.String(d.Key.String()), token(d.Token), mode(d.Shared, d.Slots), seconds(waitKey, d.Waited))
 	}
 	return hold
 }
@@ -110,7 +110,7 @@ func (h *Hook) TimeoutStart(ctx context.Context, d locker.TimeoutStartData) cont
 	if span.IsRecording() {
 		h.common(span)
 		span.SetAttributes(
-			keyKey.String(d.Key.String()), token(d.Token), mode(d.Shared),
+			keyKey.String(d.Key.String()), token(d.Token), mode(d.Shared, d.Slots),
 			seconds(heldKey, d.Held), seconds(limitKey, d.Limit))
 	}
 	return ctx

@@ -12,9 +12,16 @@
 // term somebody must ask for another, as whoever waits elsewhere cannot be seen from here: see [Table.Share]. All of them have the
 // same C, and each parts once. The last one to part is the occupant again, alone.
 //
+// # Seats
+//
+// A lane may be divided into slots, of which callers want some: see [Table.EnterSeat]. Then it has several occupants, each with a
+// seat and what came with it, and seat 0 stands for the lane as a whole. Those who want it divided in another way, or whole, wait
+// in the same line.
+//
 // # Invariants
 //
-//   - A lane has one occupant, or several that share. Nobody else gets it before the occupant gives it away.
+//   - A lane has one occupant, or several that share, or several with seats that want no more slots than there are. Nobody else
+//     gets the lane, or a seat, before its occupant gives it away.
 //   - Callers that wait get the lane in their order. One that wants to share joins only as the first in line, so it overtakes
 //     nobody.
 //   - A caller that gives up is as if it had not come. If the lane passed to it at that very moment, it goes on to the next; what

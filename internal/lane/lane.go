@@ -41,10 +41,11 @@ type shard[W any, C comparable] struct {
 // A lane is occupied, or something is parked in it.
 type lane[W any, C comparable] struct {
 	busy     bool
-	occupant W
+	occupant W // if it is one
 	line     line[W, C]
 	parked   C
 	sharing  *Sharing[W, C] // by the occupant; nil if it is alone
+	seats    *seats[W]      // of the occupants; nil if the lane is not divided
 }
 
 // New returns a Table without lanes.
@@ -92,12 +93,20 @@ func (t *Table[W, C]) Enter(ctx context.Context, key keyspace.Key, value W, shar
 		s.mu.Unlock()
 		return c, nth, true
 	}
+	w := &Waiter[W, C]{Value: value, share: share}
+	ok = t.wait(ctx, s, key, w, blocked)
+	return w.c, w.nth, ok
+}
+
+// wait brings w to the end of the line, waits, and reports whether w has got the lane. The caller holds s.mu, and wait unlocks it.
+func (t *Table[W, C]) wait(ctx context.Context, s *shard[W, C], key keyspace.Key, w *Waiter[W, C], blocked func(ahead W, n int)) (ok bool) {
 	l := s.m[key]
-	ahead, n := l.occupant, 1+l.line.n
+	ahead, n := l.occupants()
 	if l.line.last != nil {
 		ahead = l.line.last.Value
 	}
-	w := &Waiter[W, C]{Value: value, share: share, ready: make(chan struct{})}
+	n += l.line.n
+	w.ready = make(chan struct{})
 	l.line.push(w)
 	due := l.admit()
 	s.mu.Unlock()
@@ -108,15 +117,15 @@ func (t *Table[W, C]) Enter(ctx context.Context, key keyspace.Key, value W, shar
 		if !exits {
 			return
 		}
-		if c, _, ok := t.withdraw(key, w); ok {
-			t.cfg.Orphan(c)
+		if t.withdraw(key, w) {
+			t.cfg.Orphan(w.c)
 		}
 	}()
 	blocked(ahead, n)
 	exits = false
 	select {
 	case <-w.ready:
-		return w.c, w.nth, true
+		return true
 	case <-ctx.Done():
 	case <-t.cfg.Stop.Done():
 	}
@@ -130,11 +139,17 @@ func (t *Table[W, C]) TryEnter(key keyspace.Key, value W, share bool, blocked fu
 		s.mu.Unlock()
 		return c, nth, true
 	}
+	t.refuse(s, key, blocked)
+	return c, 0, false
+}
+
+// refuse tells a try who occupies the lane. The caller holds s.mu, and refuse unlocks it.
+func (t *Table[W, C]) refuse(s *shard[W, C], key keyspace.Key, blocked func(by W, n int)) {
 	l := s.m[key]
-	by, n := l.occupant, 1+l.line.n
+	by, n := l.occupants()
+	n += l.line.n
 	s.mu.Unlock()
 	blocked(by, n)
-	return c, 0, false
 }
 
 // Seize takes the lane of key if it is vacant.
@@ -167,20 +182,22 @@ func (t *Table[W, C]) Waiting(key keyspace.Key) int {
 
 // withdraw takes w out of the line. If the lane has passed to it meanwhile, withdraw passes it on, unless something came with it:
 // the caller gets that, and has the lane.
-func (t *Table[W, C]) withdraw(key keyspace.Key, w *Waiter[W, C]) (c C, nth int, ok bool) {
+func (t *Table[W, C]) withdraw(key keyspace.Key, w *Waiter[W, C]) (ok bool) {
+	var nothing C
 	var due *Sharing[W, C]
 	s := t.lock(key)
 	select {
 	case <-w.ready:
-		if w.c == c {
-			t.pass(s, key)
+		if w.c == nothing {
+			t.pass(s, key, w.seat)
 		}
 	default:
 		l := s.m[key]
 		l.line.remove(w)
 		due = l.admit()
+		t.seatNext(l)
 	}
 	s.mu.Unlock()
 	due.renew()
-	return w.c, w.nth, w.c != c
+	return w.c != nothing
 }

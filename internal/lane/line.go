@@ -4,10 +4,13 @@ package lane
 type Waiter[W any, C comparable] struct {
 	Value W // what it said about itself
 
-	share bool
-	ready chan struct{} // closed when it has got the lane, with c, or as the nth to share it
+	share         bool
+	slots, weight int // it wants so many of the seats of a lane with so many; 0: the whole lane
+
+	ready chan struct{} // closed when it has got the lane, with c, or as the nth to share it, or a seat
 	c     C
 	nth   int
+	seat  int
 
 	before, after *Waiter[W, C]
 }

@@ -4,20 +4,31 @@ import "github.com/phpgao/elock/keyspace"
 
 // Leave gives the caller's lane, with nothing in it, to the next in line.
 func (t *Table[W, C]) Leave(key keyspace.Key) {
-	s := t.lock(key)
-	defer s.mu.Unlock()
-	t.pass(s, key)
+	t.LeaveSeat(key, 0)
 }
 
-// pass is Leave for a caller that holds s.mu.
-func (t *Table[W, C]) pass(s *shard[W, C], key keyspace.Key) {
+// pass is LeaveSeat for a caller that holds s.mu.
+func (t *Table[W, C]) pass(s *shard[W, C], key keyspace.Key, seat int) {
 	l := s.m[key]
-	if l.line.first != nil {
-		var nothing C
+	next := l.line.first
+	var nothing C
+	switch {
+	case seat > 0:
+		l.vacate(seat)
+	case next != nil && next.slots == 0:
 		l.give(nothing, 0)
 		return
+	default:
+		l.busy = false
 	}
-	delete(s.m, key)
+	if !l.busy && next != nil && next.slots == 0 {
+		l.busy = true
+		t.busy.Add(1)
+		l.give(nothing, 0)
+	}
+	if t.seatNext(l); !l.busy {
+		delete(s.m, key)
+	}
 	t.free()
 }
 
@@ -32,23 +43,12 @@ func (l *lane[W, C]) give(c C, nth int) {
 	close(w.ready)
 }
 
-// Next returns the first in line, or nil.
-func (t *Table[W, C]) Next(key keyspace.Key) *Waiter[W, C] {
-	s := t.lock(key)
-	defer s.mu.Unlock()
-	return s.m[key].line.first
-}
+// Next returns the first in line if the caller can hand its lane to it, or nil.
+func (t *Table[W, C]) Next(key keyspace.Key) *Waiter[W, C] { return t.NextAt(key, 0) }
 
 // Hand passes the caller's lane, with c, to w. It fails if w is not the first in line any more.
 func (t *Table[W, C]) Hand(key keyspace.Key, c C, w *Waiter[W, C]) bool {
-	s := t.lock(key)
-	defer s.mu.Unlock()
-	l := s.m[key]
-	if l.line.first != w {
-		return false
-	}
-	l.give(c, 0)
-	return true
+	return t.HandAt(key, 0, c, w)
 }
 
 // Park leaves the caller's lane to nobody, with c in it. It fails if somebody waits.

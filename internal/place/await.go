@@ -3,7 +3,6 @@ package place
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -98,15 +97,22 @@ func (p *Place) consult(f *feed.Feed, nearest *mvccpb.KeyValue) (now outlook, ch
 		changed = s.Changed
 		live := s.Since != 0
 		sure := live && s.Since <= p.asOf // it has missed nothing since then
-		left := slices.DeleteFunc(slices.Clone(p.ahead), func(kv *mvccpb.KeyValue) bool {
-			return s.Deleted(string(kv.Key)) > kv.CreateRevision
-		})
+		left, taken := make([]rival, 0, len(p.ahead)), 0
+		for _, o := range p.ahead {
+			if s.Deleted(string(o.Key)) <= o.CreateRevision {
+				left, taken = append(left, o), taken+o.takes
+			}
+		}
 		switch {
 		case s.Deleted(p.Name) > p.Rev:
 			now = displaced
-		case sure && len(left) > 0 && left[0] == nearest:
+		case sure && taken > p.Room() && left[0].KeyValue == nearest:
+			p.ahead = left
 			now = behind
 		case sure && p.complete:
+			if taken <= p.Room() {
+				left = nil
+			}
 			p.ahead, p.n = left, len(left)
 			now = advanced
 		case live:
@@ -125,9 +131,11 @@ func same(a, b *mvccpb.KeyValue) bool {
 
 // follow returns the feed that tells what becomes of those ahead: that of
 // the directory near the head of the queue, and otherwise only that of the
-// entry directly ahead, so that a release does not wake a long queue.
+// entry directly ahead, so that a release does not wake a long queue. One that
+// waits for slots holds when enough of those ahead are gone, whichever they are,
+// and the one directly ahead may hold long before it goes.
 func (p *Place) follow() *feed.Feed {
-	if p.complete {
+	if p.complete || p.Slots > 0 {
 		return p.Feed()
 	}
 	return p.cfg.Feeds.Open(string(p.Nearest().Key), clientv3.WithFilterPut())

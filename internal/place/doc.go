@@ -11,6 +11,7 @@
 //   - A waiter whose watch is broken, or may be, reads again after a pause that grows, up to a second; five where the watch may
 //     only be unproven.
 //   - Those who share the lock are not ahead of each other.
+//   - One that waits for slots is as if it were the first once those ahead of it, waiting or not, leave it enough of them.
 //   - An entry of this process under a lease that it gave up is ahead like any other: the caller removes it.
 //
 // A place belongs to one goroutine at a time. It does not know how an entry joins or leaves, or what it is for.

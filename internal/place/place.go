@@ -26,17 +26,26 @@ type Place struct {
 	Name    string // the entry's key
 	Rev     int64  // its create revision; 0 until known
 	LeaseID int64
-	Shared  bool // the entry shares the lock with others that do
+	record.Claim
 
 	cfg      *Config
-	asOf     int64              // a revision of etcd
-	ahead    []*mvccpb.KeyValue // the entries ahead then, the nearest first
-	complete bool               // there are no others
-	n        int                // how many are ahead; 0 if that is not known
+	asOf     int64   // a revision of etcd
+	ahead    []rival // the entries ahead then, the nearest first; none if all of them leave the entry its room
+	complete bool    // there are no others
+	n        int     // how many are ahead; 0 if that is not known
 }
 
-// Nearby is how many entries ahead are asked for.
+// A rival is an entry ahead that takes something of the room of the place's own.
+type rival struct {
+	*mvccpb.KeyValue
+	takes int
+}
+
+// Nearby is how many entries ahead are asked for, besides as many as there are slots.
 const Nearby = 8
+
+// Asks is how many entries ahead are asked for. Of slots they take more than there are, if they are not all.
+func (p *Place) Asks() int { return p.Slots + Nearby }
 
 // New returns a place whose fields are to be set.
 func New(cfg *Config) Place { return Place{cfg: cfg} }
@@ -44,7 +53,7 @@ func New(cfg *Config) Place { return Place{cfg: cfg} }
 // ErrDisplaced says that the entry was deleted by somebody else.
 var ErrDisplaced = errors.New("locker: queue entry was deleted")
 
-// First reports whether the entry was the first in the queue when that was last looked at.
+// First reports whether the entry was the first in the queue when that was last looked at, or found its slots free.
 func (p *Place) First() bool {
 	return p.Rev != 0 && p.complete && len(p.ahead) == 0
 }
@@ -54,7 +63,17 @@ func (p *Place) Nearest() *mvccpb.KeyValue {
 	if len(p.ahead) == 0 {
 		return nil
 	}
-	return p.ahead[0]
+	return p.ahead[0].KeyValue
+}
+
+// Find returns an entry ahead of which is is true, the nearest that is known, or nil.
+func (p *Place) Find(is func(*mvccpb.KeyValue) bool) *mvccpb.KeyValue {
+	for _, o := range p.ahead {
+		if is(o.KeyValue) {
+			return o.KeyValue
+		}
+	}
+	return nil
 }
 
 // Ahead returns how many are ahead, 0 if that is not known.
@@ -72,24 +91,40 @@ func (p *Place) Lead(rev int64) { p.asOf, p.ahead, p.complete, p.n = rev, nil, t
 // Behind notes one that is ahead as of the revision rev, and how many are there, 0 if
 // that is not known: nothing else is known of those ahead.
 func (p *Place) Behind(rev int64, other *mvccpb.KeyValue, n int) {
-	p.asOf, p.ahead, p.complete, p.n = rev, []*mvccpb.KeyValue{other}, false, n
+	p.asOf, p.ahead, p.complete, p.n = rev, []rival{{other, 1}}, false, n
 }
 
 // Note notes the nearest keys ahead as of the revision rev. more is how many others are
 // ahead; below 0, there are some, and it is not known how many. Keys without a lease do
-// not count. For an entry that shares the lock, others that share it do not count.
+// not count, nor do those that take nothing from the entry, see record.Claim.
 func (p *Place) Note(rev int64, nearest []*mvccpb.KeyValue, more int) {
-	p.asOf, p.complete, p.n = rev, more == 0, len(nearest)+more
-	p.ahead = record.Entries(nearest)
-	if p.Shared {
-		p.ahead = slices.DeleteFunc(p.ahead, func(kv *mvccpb.KeyValue) bool { return !record.Alone(kv) })
+	p.asOf, p.complete, p.n, p.ahead = rev, more == 0, len(nearest)+more, nil
+	taken := 0
+	if nearest = record.Entries(nearest); len(nearest) > 0 {
+		p.ahead = make([]rival, 0, len(nearest))
+	}
+	for _, kv := range nearest {
+		if takes := p.Taken(kv); takes > 0 {
+			p.ahead, taken = append(p.ahead, rival{kv, takes}), taken+takes
+		}
 	}
 	switch {
+	case p.complete && taken <= p.Room():
+		p.ahead, p.n = nil, 0
 	case p.complete:
 		p.n = len(p.ahead)
 	case more < 0:
 		p.n = 0
 	}
+}
+
+// blocked reports whether those ahead that are known keep the entry from holding.
+func (p *Place) blocked() bool {
+	taken := 0
+	for _, o := range p.ahead {
+		taken += o.takes
+	}
+	return taken > p.Room()
 }
 
 // Look finds the place anew. It tries until ctx ends. It fails with ErrDisplaced if the
@@ -102,7 +137,7 @@ func (p *Place) LookOnce(ctx context.Context) error {
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)}
 	resp, err := p.cfg.Etcd.Read(ctx,
 		clientv3.OpGet(p.Name), // whole: a key alone comes without its lease
-		clientv3.OpGet(p.Dir, append(before, clientv3.WithLimit(1+Nearby))...),
+		clientv3.OpGet(p.Dir, append(before, clientv3.WithLimit(int64(1+p.Asks())))...),
 	)
 	if err != nil {
 		return err
@@ -113,14 +148,14 @@ func (p *Place) LookOnce(ctx context.Context) error {
 	}
 	ahead := resp.Responses[1].GetResponseRange().Kvs
 	more := 0
-	if len(ahead) > Nearby {
+	if len(ahead) > p.Asks() {
 		more = -1
 	}
 	p.Note(resp.Header.Revision, ahead, more)
-	if p.complete || len(p.ahead) > 0 {
+	if p.complete || p.blocked() {
 		return nil
 	}
-	// All of the nearest share the lock, as this one does: read the whole queue.
+	// All of the nearest share the lock, as this one does, or are no entries: read the whole queue.
 	all, err := p.cfg.Etcd.Read(ctx, clientv3.OpGet(p.Dir, before...))
 	if err != nil {
 		return err

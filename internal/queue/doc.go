@@ -11,7 +11,7 @@
 //   - An announcement is put only over the record that was put last, so one that comes late changes nothing.
 //   - Sent is true whenever something of the entry may be in etcd.
 //   - An entry is the first only as of a revision at which it was there. What a watch may have missed is read again.
-//   - Those who share the lock are not ahead of each other.
+//   - Those who share the lock are not ahead of each other, nor are those who hold slots ahead of one that finds some.
 //
 // An entry belongs to one goroutine at a time; a [Set] is safe for concurrent use. This package does not know holds, lanes, hooks,
 // or why an entry stays or goes.

@@ -82,7 +82,7 @@ func (e *Entry) enterOnce(ctx context.Context, try bool) (err error) {
 // put joins the queue. Together with others that are likely to do what they are
 // sent for, it expects the queue to be empty: then it need not read who is ahead.
 func (e *Entry) put(ctx context.Context) error {
-	optimistic := !e.Shared && !e.set.cfg.Batch.BackingOff() && !e.set.cfg.Feeds.Has(e.Dir)
+	optimistic := e.Claim == (record.Claim{}) && !e.set.cfg.Batch.BackingOff() && !e.set.cfg.Feeds.Has(e.Dir)
 	a, err := e.set.cfg.Batch.Commit(ctx, batch.Txn{Key: e.Key, Form: func(merged bool) batch.Txn {
 		if merged && optimistic {
 			return e.optimistic()
@@ -106,7 +106,7 @@ func (e *Entry) put(ctx context.Context) error {
 // putIfFree joins the queue if it is empty. Otherwise the place has who is first.
 func (e *Entry) putIfFree(ctx context.Context) error {
 	holders := clientv3.WithFirstCreate()
-	if e.Shared {
+	if e.Claim != (record.Claim{}) {
 		holders = []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)}
 	}
 	a, err := e.set.cfg.Batch.Commit(ctx, batch.Txn{
@@ -127,8 +127,14 @@ func (e *Entry) putIfFree(ctx context.Context) error {
 		e.stale = queue.Kvs[i]
 		return errStale
 	}
-	if e.Shared && !slices.ContainsFunc(record.Entries(slices.Clone(queue.Kvs)), record.Alone) {
-		return e.put(ctx) // all share: the place says whether anybody else is ahead
+	if e.Claim != (record.Claim{}) {
+		taken := 0
+		for _, kv := range record.Entries(slices.Clone(queue.Kvs)) {
+			taken += e.Taken(kv)
+		}
+		if taken <= e.Room() {
+			return e.put(ctx) // all leave it room: the place says whether anybody else is ahead
+		}
 	}
 	e.Behind(a.Revision, queue.Kvs[0], int(queue.Count))
 	return nil

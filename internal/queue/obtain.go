@@ -34,11 +34,13 @@ func (e *Entry) Obtain(ctx context.Context, try bool, blocked func(ahead *mvccpb
 	for !e.First() {
 		e.Read = nil
 		var err error
-		switch ahead := e.Nearest(); {
+		ahead := e.Nearest()
+		orphan := e.Find(e.set.cfg.GaveUp)
+		switch {
 		case ahead == nil:
 			err = e.Look(ctx)
-		case e.set.cfg.GaveUp(ahead):
-			err = e.overtake(ctx, ahead, try)
+		case orphan != nil:
+			err = e.overtake(ctx, orphan, try)
 		case try && record.Retained(ahead) && e.Ahead() == 1:
 			err = e.ask(ctx)
 		default:

@@ -81,7 +81,7 @@ func (s *Set) Entry(key keyspace.Key, l *lease.Lease, r record.Record, reads []s
 	dir := key.Path(s.cfg.Prefix)
 	var id [16]byte
 	e.Name = dir + string(strconv.AppendInt(id[:0], int64(l.ID()), 16))
-	e.Dir, e.LeaseID, e.Shared = e.Name[:len(dir)], int64(l.ID()), r.Mode == record.Shared
+	e.Dir, e.LeaseID, e.Claim = e.Name[:len(dir)], int64(l.ID()), r.Claim()
 	return e
 }
 

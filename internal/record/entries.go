@@ -51,12 +51,23 @@ func HasNonce(kv *mvccpb.KeyValue, nonce uint64) bool {
 	return ok && r.Nonce == nonce
 }
 
-// Holding is how many entries of a queue hold the lock: those at its head that
-// share it, or the first.
+// Holding is how many entries of a queue hold the lock: the first, and those behind it
+// that share it, or find slots. They are the head of the queue: if one waits, so do all behind it.
 func Holding(queue []*mvccpb.KeyValue) int {
-	n := slices.IndexFunc(queue, Alone)
-	if n < 0 {
-		n = len(queue)
+	if len(queue) == 0 {
+		return 0
 	}
-	return min(max(n, 1), len(queue))
+	head := ClaimOf(queue[0])
+	if head == (Claim{}) {
+		return 1
+	}
+	taken, n := head.Weight, 1
+	for ; n < len(queue); n++ {
+		next := ClaimOf(queue[n])
+		if next.Shared != head.Shared || next.Slots != head.Slots || taken > next.Room() {
+			break
+		}
+		taken += next.Weight
+	}
+	return n
 }

@@ -14,6 +14,8 @@ type Record struct {
 	Mode        string            `json:"mode"`
 	Since       time.Time         `json:"since"`
 	Nonce       uint64            `json:"nonce"` // tells apart the values that one key had under one lease
+	Slots       int               `json:"slots,omitempty"`
+	Weight      int               `json:"weight,omitempty"` // how many of the slots it takes
 	Evicted     bool              `json:"evicted,omitempty"`
 	Retained    bool              `json:"kept,omitempty"`    // "kept" in etcd, its first name. Perhaps nobody holds the lock: to find out, queue
 	Until       time.Time         `json:"until,omitzero"`    // not zero: nobody holds the lock any more, and it stays taken until then
@@ -37,6 +39,7 @@ const Version = 1
 const (
 	Exclusive = "exclusive"
 	Shared    = "shared"
+	Slots     = "slots"
 )
 
 // Announcement returns what the owner announces.
@@ -78,6 +81,12 @@ func (r Record) appendPlain(b []byte) (_ []byte, ok bool) {
 	b = append(append(b, `","mode":"`...), r.Mode...)
 	b, err := r.Since.AppendText(append(b, `","since":"`...))
 	b = strconv.AppendUint(append(b, `","nonce":`...), r.Nonce, 10)
+	if r.Slots != 0 {
+		b = strconv.AppendInt(append(b, `,"slots":`...), int64(r.Slots), 10)
+	}
+	if r.Weight != 0 {
+		b = strconv.AppendInt(append(b, `,"weight":`...), int64(r.Weight), 10)
+	}
 	return append(b, '}'), err == nil
 }
 
