@@ -102,6 +102,22 @@ func BenchmarkHotLocal(b *testing.B) {
 	})
 }
 
+// Goroutines of one process, or of several, that want a slot of the same lock.
+func BenchmarkSlots(b *testing.B) {
+	s := work.Alone(b)
+	const slots, goroutines = 8, 64
+	for _, clients := range []int{1, 8} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			each(b, []work.Impl{
+				work.ElockSlots("elock", slots), work.ElockSlots("elock-nohandoff", slots, locker.WithHandoff(0)),
+				work.CountSlots("count+put", slots), work.PollSlots("count+put-1ms", slots, time.Millisecond), work.PollSlots("count+put-10ms", slots, 10*time.Millisecond),
+			}, func(b *testing.B, impl work.Impl) {
+				work.Slots(b, s, impl, slots, clients, goroutines/clients)
+			})
+		})
+	}
+}
+
 // Four processes of 16 goroutines, some of whose keys are wanted more often than others.
 func BenchmarkZipf(b *testing.B) {
 	s := work.Alone(b)

@@ -59,11 +59,12 @@ func closing(tb testing.TB, close func() error) {
 type elockLock struct {
 	locker *locker.Locker
 	key    keyspace.Key
+	opts   []locker.AcquireOption
 	hold   *locker.Hold
 }
 
 func (l *elockLock) Lock(ctx context.Context) (err error) {
-	l.hold, err = l.locker.Acquire(ctx, l.key)
+	l.hold, err = l.locker.Acquire(ctx, l.key, l.opts...)
 	return err
 }
 

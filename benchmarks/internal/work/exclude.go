@@ -9,8 +9,12 @@ import (
 // compared must lock: figures of a lock that does not are worth nothing.
 func Exclude(t *testing.T, s *Site, impl Impl, processes, goroutines int) {
 	t.Helper()
+	exclude(t, contend(t, s, impl, processes, goroutines))
+}
+
+func exclude(t *testing.T, members []*member) {
+	t.Helper()
 	const rounds = 10
-	members := contend(t, s, impl, processes, goroutines)
 	if err := take(t.Context(), members, rounds); err != nil {
 		t.Error(err)
 	}

@@ -26,6 +26,12 @@ func TestNoTwoHoldALockAtOnce(t *testing.T) {
 	}
 }
 
+func TestNoMoreHoldALockThanItHasSlots(t *testing.T) {
+	for _, impl := range []Impl{ElockSlots("elock", 2), CountSlots("count+put", 2), PollSlots("poll", 2, time.Millisecond)} {
+		t.Run(impl.Name, func(t *testing.T) { ExcludeFromSlots(t, Shared(t), impl, 2, 2, 3) })
+	}
+}
+
 func TestACrowdNoticesALockThatDoesNotExclude(t *testing.T) {
 	crowd := &crowd{began: time.Now()}
 	var both errgroup.Group

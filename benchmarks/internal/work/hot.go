@@ -9,16 +9,17 @@ import (
 // A crowd is all who want one lock. It sees that they exclude each other, and how long the lock takes from one to the next.
 type crowd struct {
 	began    time.Time
+	slots    int32 // how many may hold it at once; 0: one
 	inside   atomic.Int32
 	last     atomic.Pointer[member] // who held it last
 	released atomic.Int64           // when its release began: nanoseconds since began
 }
 
-var errTwo = errors.New("work: two hold the lock")
+var errTwo = errors.New("work: more hold the lock than may")
 
 // enter is called once the lock is held. A hand-over takes from the begin of the release until the next acquire returns.
 func (c *crowd) enter(w *member) error {
-	if c.inside.Add(1) != 1 {
+	if c.inside.Add(1) > max(c.slots, 1) {
 		return errTwo
 	}
 	if last := c.last.Swap(w); last != nil && last != w {
