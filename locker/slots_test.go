@@ -329,7 +329,7 @@ func TestALostAnswerCostsNoSlot(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				if lost.Load() == 0 {
+				if lost.Load() == 0 && kind != "read" { // who does not wait may read nothing
 					t.Error("nothing was lost")
 				}
 				locktest.Release(t, locktest.Acquire(t, b, key, locker.Slots(3), locker.Weight(3)))

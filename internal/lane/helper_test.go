@@ -44,19 +44,34 @@ type call struct {
 	n     int
 	times int
 
-	c, nth int
-	ok     bool
+	c, nth, seat int
+	ok           bool
 }
 
 // enter calls Enter, and returns when that has got the lane or waits for it. during, if there is one, runs in blocked.
 func (q *table) enter(name string, share bool, during ...func(*call)) *call {
+	q.t.Helper()
+	return q.call(name, during, func(ctx context.Context, a *call, blocked func(string, int)) {
+		a.c, a.nth, a.ok = q.Enter(ctx, key, name, share, blocked)
+	})
+}
+
+// sit calls EnterSeat, as enter calls Enter.
+func (q *table) sit(name string, slots, weight int, during ...func(*call)) *call {
+	q.t.Helper()
+	return q.call(name, during, func(ctx context.Context, a *call, blocked func(string, int)) {
+		a.c, a.seat, a.ok = q.EnterSeat(ctx, key, name, slots, weight, blocked)
+	})
+}
+
+func (q *table) call(name string, during []func(*call), enter func(ctx context.Context, a *call, blocked func(string, int))) *call {
 	q.t.Helper()
 	ctx, cancel := context.WithCancel(q.t.Context())
 	a := &call{t: q.t, name: name, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
 		defer func() { _ = recover() }()
-		a.c, a.nth, a.ok = q.Enter(ctx, key, name, share, func(ahead string, n int) {
+		enter(ctx, a, func(ahead string, n int) {
 			a.ahead, a.n = ahead, n
 			a.times++
 			for _, f := range during {
@@ -107,6 +122,15 @@ func (a *call) has(c, nth int) *call {
 	}
 	if a.c != c || a.nth != nth || !a.ok {
 		a.t.Fatalf("%s got %d, %d, %v; want %d, %d", a.name, a.c, a.nth, a.ok, c, nth)
+	}
+	return a
+}
+
+// sits wants calls that have got that seat, with c.
+func (a *call) sits(c, seat int) *call {
+	a.t.Helper()
+	if a.has(c, 0); a.seat != seat {
+		a.t.Fatalf("%s got seat %d, want %d", a.name, a.seat, seat)
 	}
 	return a
 }

@@ -70,6 +70,15 @@ func (b *bed) put(name, mode string, l clientv3.LeaseID) *Place {
 	return &p
 }
 
+// slots puts an entry that takes some of n slots, and returns its place.
+func (b *bed) slots(name string, n, weight int, l clientv3.LeaseID) *Place {
+	r := record.Record{Version: record.Version, Mode: record.Slots, Slots: n, Weight: weight}
+	resp := proctest.Must(b.Other.Put(b.t.Context(), dir+name, string(r.Encode()), clientv3.WithLease(l)))
+	p := New(&b.cfg)
+	p.Dir, p.Name, p.Rev, p.LeaseID, p.Claim = dir, dir+name, resp.Header.Revision, int64(l), r.Claim()
+	return &p
+}
+
 // line puts n entries.
 func (b *bed) line(n int, mode string) (all []*Place) {
 	l := b.lease()
