@@ -227,8 +227,8 @@ type request struct {
 	seconds int64 // ttl as it goes to etcd
 	maxHeld time.Duration
 	atLeast time.Duration // as AtLeast says; 0: it was not given
-	reads   []string // keys of ReadKeys and ReadKnown
-	fresh   bool     // some are of ReadKeys
+	reads   []string      // keys of ReadKeys and ReadKnown
+	fresh   bool          // some are of ReadKeys
 
 	record.Claim
 

@@ -263,7 +263,9 @@ func TestSlotsComeBackWhenAProcessDies(t *testing.T) {
 		lost = append(lost, locktest.Acquire(t, a, key, locker.Slots(4)))
 	}
 	stays := locktest.Acquire(t, b, key, locker.Slots(4))
-	waits := locktest.Async(t, func() error { return locktest.Second(a.Acquire(context.Background(), key, locker.Slots(4), locker.Weight(2))) })
+	waits := locktest.Async(t, func() error {
+		return locktest.Second(a.Acquire(context.Background(), key, locker.Slots(4), locker.Weight(2)))
+	})
 	locktest.Until(t, "it waits", func() bool { return locker.Waiting(a, key) == 1 })
 	dead.Store(true)
 	h := locktest.Acquire(t, b, key, locker.Slots(4), locker.Weight(3))

@@ -31,7 +31,7 @@ func entryOf(k keyspace.Key, t locker.Token) entry {
 
 // A place is what is known of an entry.
 type place struct {
-	shared    bool
+	claim
 	holds     []anyHold             // those whose owners tell, the last one if it is not shared
 	held      int                   // how many hold it, as the hooks say
 	tokens    map[locker.Token]bool // of its holds
@@ -74,6 +74,7 @@ func (w *world) believe(h anyHold) {
 		if !p.gone.IsZero() && !p.forced && p.believed() {
 			w.Fail("hold %v is believed in after etcd has deleted it", entryOf(k, token))
 		}
+		w.crowded(entryOf(k, token).dir)
 	}
 	go w.expectWarning(h, h.AtRisk(), time.Now())
 }
@@ -123,7 +124,7 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 		if ev.Type == mvccpb.Event_PUT {
 			if ev.Kv.Version == 1 && ev.Kv.Lease != 0 { // else it is a value
 				e := entry{dir, rev}
-				w.place(e).shared = bytes.Contains(ev.Kv.Value, []byte(`"mode":"shared"`))
+				w.place(e).claim = claimOf(ev.Kv.Value)
 				w.join(e)
 			}
 			if ev.Kv.Version > 1 && bytes.Contains(ev.Kv.Value, []byte(`"request":`)) && !bytes.Contains(ev.Kv.Value, []byte(`"evicted":`)) {
@@ -179,16 +180,6 @@ func (w *world) part(e entry) {
 			w.expectProgress(x)
 		}
 	}
-}
-
-// front returns the entries that may hold a lock: the first, or all at the head that share it. The caller holds mu.
-func (w *world) front(dir string) []entry {
-	q := w.queues[dir]
-	n := slices.IndexFunc(q, func(e entry) bool { return !w.place(e).shared })
-	if n < 0 {
-		n = len(q)
-	}
-	return q[:min(max(n, 1), len(q))]
 }
 
 // first reports whether e may hold its lock. The caller holds mu.

@@ -24,6 +24,7 @@ func TestLocksKeepTheirPromisesUnderRandomFaults(t *testing.T) {
 		total.stays += w.stats.stays
 		total.asked += w.stats.asked
 		total.listens += w.stats.listens
+		total.together += w.stats.together
 		return w.World
 	})
 	t.Logf("%+v", total)
@@ -38,7 +39,9 @@ func simulate(t *testing.T, seed uint64) (w *world) {
 			places:  make(map[entry]*place),
 			evicted: make(map[string]time.Time),
 			tokens:  make(map[string]locker.Token),
-			alone:   make(map[string]locker.Token),
+			kinds:   make(map[string]map[string]locker.Token),
+			commits: make(map[string]bool),
+			loves:   seed/uint64(simtest.Profiles)%3 == 0,
 			open:    make(map[string]int),
 			acked:   make(map[string]int),
 			unknown: make(map[string]int),
@@ -65,6 +68,7 @@ func simulate(t *testing.T, seed uint64) (w *world) {
 		wg.Go(w.torment)
 		wg.Wait()
 		w.CalmDown()
+		w.settleSlots()
 		for _, p := range w.procs {
 			if h := p.locker().Health(); h != (locker.Health{Reachable: true}) {
 				w.Failf("%s: a minute after all faults: %+v", p.Name, h)

@@ -14,6 +14,7 @@ type witness struct {
 	w     *world
 	name  string
 	holds map[keyspace.Key]int // as far as told
+	slots map[keyspace.Key]int // those of them that are of slots
 }
 
 type spanKey struct{ kind string }
@@ -74,11 +75,15 @@ func (h *witness) HoldStart(ctx context.Context, d locker.HoldStartData) context
 	w.stats.grants++
 	w.Log("%s: holds %v, after %v", h.name, e, d.Waited)
 	last, others := w.tokens[d.Key.String()], h.holds[d.Key]
-	if d.Shared != p.shared {
-		w.Fail("%s: granted %v, shared %v, to who wants %v", h.name, e, p.shared, d.Shared)
+	if c := (claim{d.Shared, d.Slots, d.Weight}); c != p.claim {
+		w.Fail("%s: granted %v, %+v, to who wants %+v", h.name, e, p.claim, c)
 	}
-	if d.Shared {
+	switch {
+	case d.Shared:
 		others -= p.held
+	case d.Slots > 0:
+		others -= h.slots[d.Key]
+		h.slots[d.Key]++
 	}
 	switch {
 	case p.forced && (w.Profile != simtest.Calm || time.Since(p.gone) < 120*time.Millisecond):
@@ -89,18 +94,18 @@ func (h *witness) HoldStart(ctx context.Context, d locker.HoldStartData) context
 		w.Fail("%s: granted %v, which etcd has deleted", h.name, e)
 	case !w.first(e):
 		w.Fail("%s: granted %v, which is not the first in %v", h.name, e, w.queues[e.dir])
+	case p.tokens[d.Token]:
+		w.Fail("%s: token %d of %v again", h.name, d.Token, d.Key)
 	case d.Shared:
-		if p.tokens[d.Token] || d.Token <= w.alone[d.Key.String()] {
-			w.Fail("%s: token %d of %v, shared, after %d", h.name, d.Token, d.Key, w.alone[d.Key.String()])
-		}
 	case p.held > 0 || p.believed():
 		w.Fail("%s: granted %v, which is held", h.name, e)
 	case p.fenced:
 		w.Fail("%s: granted %v under the fence of an earlier hold", h.name, e)
-	case d.Token <= last:
+	case d.Slots == 0 && d.Token <= last:
 		w.Fail("%s: token %d of %v after %d", h.name, d.Token, d.Key, last)
-	default:
-		w.alone[d.Key.String()] = d.Token
+	}
+	if p.gone.IsZero() {
+		w.grow(h.name, d.Key, p.kind(), d.Token)
 	}
 	if others != 0 {
 		w.Fail("%s: granted %v before the end of its last hold was told", h.name, e)
@@ -132,6 +137,21 @@ func (h *witness) HoldRisk(ctx context.Context, d locker.HoldRiskData) {
 	w.stats.risks++
 }
 
+// grow checks that a token is greater than those of all other kinds of holds. The caller holds mu.
+func (w *world) grow(who string, k keyspace.Key, kind string, token locker.Token) {
+	kinds := w.kinds[k.String()]
+	if kinds == nil {
+		kinds = make(map[string]locker.Token)
+		w.kinds[k.String()] = kinds
+	}
+	for other, last := range kinds {
+		if other != kind && token <= last {
+			w.Fail("%s: token %d of %v after %d of another kind", who, token, k, last)
+		}
+	}
+	kinds[kind] = max(kinds[kind], token)
+}
+
 func (h *witness) HoldEnd(ctx context.Context, d locker.HoldEndData) {
 	w := h.w
 	w.Mu.Lock()
@@ -142,6 +162,9 @@ func (h *witness) HoldEnd(ctx context.Context, d locker.HoldEndData) {
 	p := w.place(e)
 	p.held--
 	h.holds[d.Key]--
+	if p.slots > 0 {
+		h.slots[d.Key]--
+	}
 	if p.held == 0 && w.first(e) {
 		w.expectProgress(e)
 	}

@@ -44,7 +44,7 @@ func (p *process) start(d simtest.Dice) {
 	if p.w.Profile != simtest.Lossy { // where an entry that nobody holds is one left behind
 		opts = append(opts, simtest.Retain(d))
 	}
-	opts = append(opts, locker.WithHook(&witness{p.w, p.Name, make(map[keyspace.Key]int)}, p.newTrouble()))
+	opts = append(opts, locker.WithHook(&witness{p.w, p.Name, make(map[keyspace.Key]int), make(map[keyspace.Key]int)}, p.newTrouble()))
 	e := elock.NewELocker(p.Client.Client,
 		elock.WithLockerOptions(opts...),
 		elock.WithMaxHeldTime(maxHeld),
@@ -151,8 +151,22 @@ func (p worker) act(ctx context.Context, k keyspace.Key) error {
 	if w.Profile != simtest.Lossy { // there, one lease in constant use keeps what is left behind under it
 		opts = append(opts, locker.TTL(p.Span(simtest.MinTTL, simtest.MaxTTL)))
 	}
+	if p.Chance(map[bool]float64{false: 0.1, true: 0.8}[w.loves]) {
+		return p.takeSlots(ctx, l, k, opts)
+	}
 	switch n := p.IntN(100); {
-	case n < 6:
+	case n < 2:
+		h, err := l.AcquireAll(ctx, w.keys, p.slots()...)
+		if err == nil {
+			w.believe(h)
+			time.Sleep(p.Span(0, 3*time.Second))
+			err = p.release(p.releasing(), h)
+		}
+		if errors.Is(err, rpctypes.ErrPermissionDenied) { // for any of the keys
+			return nil
+		}
+		return err
+	case n < 7:
 		h, err := l.AcquireAll(ctx, w.keys)
 		if err == nil {
 			p.hold(h, w.keys[0])
@@ -162,7 +176,7 @@ func (p worker) act(ctx context.Context, k keyspace.Key) error {
 			return nil
 		}
 		return err
-	case n < 14:
+	case n < 15:
 		acquire := []acquire{l.Acquire, l.TryAcquire}[p.IntN(2)]
 		h, err := acquire(ctx, k, append(opts, locker.Shared())...)
 		p.inTime(ctx, err)
