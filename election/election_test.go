@@ -221,8 +221,9 @@ func TestBadInputIsRefusedBeforeAnythingIsSent(t *testing.T) {
 		for _, err := range e.Observe(none) {
 			bad(0, err)
 		}
-		shared := newElection(t, l, election.Acquiring(locker.Shared()))
-		bad(shared.Campaign(ctx, ""))
+		for _, o := range []locker.AcquireOption{locker.Shared(), locker.Slots(2)} {
+			bad(newElection(t, l, election.Acquiring(o)).Campaign(ctx, ""))
+		}
 		unable, err := election.New(l, key, unwilling{})
 		wantErr(t, err)
 		_, err = unable.Campaign(ctx, "")

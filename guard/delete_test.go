@@ -73,10 +73,12 @@ func TestDelete(t *testing.T) {
 		t.Parallel()
 		s := newStore(t)
 		s.put(t, "7")
-		err := counter(s.locker(t), guard.Acquiring[int](locker.Shared())).Delete(t.Context())
-		wantErr(t, err, locker.ErrInvalidOption)
-		wantOp(t, err, "delete")
-		s.wantStored(t, key, "7")
+		for _, o := range []locker.AcquireOption{locker.Shared(), locker.Slots(2)} {
+			err := counter(s.locker(t), guard.Acquiring[int](o)).Delete(t.Context())
+			wantErr(t, err, locker.ErrInvalidOption)
+			wantOp(t, err, "delete")
+			s.wantStored(t, key, "7")
+		}
 	})
 	t.Run("bound", func(t *testing.T) {
 		t.Parallel()

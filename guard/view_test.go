@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/phpgao/elock/guard"
+	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
 
@@ -83,10 +84,16 @@ func TestAnUpdateUnderASharedLockIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	a := s.locker(t)
-	_, err := counter(a, guard.Acquiring[int](locker.Shared())).Update(t.Context(), increment)
-	wantErr(t, err, locker.ErrInvalidOption)
-	s.wantAbsent(t)
-	wantFree(t, a)
+	for _, o := range []locker.AcquireOption{locker.Shared(), locker.Slots(2)} {
+		c := counter(a, guard.Acquiring[int](o))
+		_, err := c.Update(t.Context(), increment)
+		wantErr(t, err, locker.ErrInvalidOption)
+		other := guard.New(a, keyspace.MustParse("other"), guard.Stored(guard.JSON[int]()), guard.Acquiring[int](o))
+		err = guard.Update2(t.Context(), c, other, func(_ context.Context, x, y int) (int, int, error) { return x, y, nil })
+		wantErr(t, err, locker.ErrInvalidOption)
+		s.wantAbsent(t)
+		wantFree(t, a)
+	}
 }
 
 func TestAViewReturnsTheErrorOfItsFunctionAsItIs(t *testing.T) {

@@ -20,7 +20,7 @@
 //
 // # More than one
 //
-// [Shared] holds of a key are held together, and [Locker.AcquireAll] holds
+// [Shared] holds of a key are held together, up to n of [Slots](n) are, and [Locker.AcquireAll] holds
 // several keys as one [HoldSet]. [ReadKeys] and [Hold.Commit] carry what the lock guards:
 // the first reads it in the transaction that acquires, the second writes it in
 // the one that releases, if the lock is still held.
@@ -66,7 +66,8 @@
 // lock on (pass.go) or retains it (retain.go, internal/retain), goes to the end of the queue for the next
 // goroutine (requeue.go), or deletes the entry, perhaps in a transaction of its owner
 // (plan.go, commit.go, internal/outcome). What cannot be released at once is settled
-// in the background (entry.go). Shared holds meet in the lane (shared.go). all.go
+// in the background (entry.go). Shared holds meet in the lane (shared.go); holds with Slots have a
+// seat in it, and an entry, each (slots.go). all.go
 // acquires several locks, free.go at once if it can, and holdset.go binds them together.
 //
 // Calls to etcd go through internal/calls, which sends them again within bounds, and

@@ -100,10 +100,12 @@ func TestTheOptionsOfTheAcquireAreTheCallers(t *testing.T) {
 		if took := time.Since(began); took > 6*time.Second {
 			t.Errorf("it took %v", took)
 		}
-		ran, err := once.Do(t.Context(), b, key, "2", never(t), once.Acquiring(locker.Shared()))
-		want(t, false, ran, err, locker.ErrInvalidOption)
-		wantFree(t, b)
-		ran, err = once.Do(t.Context(), b, key, "2", never(t), once.Acquiring(locker.TTL(-1)))
+		for _, o := range []locker.AcquireOption{locker.Shared(), locker.Slots(2)} {
+			ran, err := once.Do(t.Context(), b, key, "2", never(t), once.Acquiring(o))
+			want(t, false, ran, err, locker.ErrInvalidOption)
+			wantFree(t, b)
+		}
+		ran, err := once.Do(t.Context(), b, key, "2", never(t), once.Acquiring(locker.TTL(-1)))
 		want(t, false, ran, err, locker.ErrInvalidTTL)
 	})
 }

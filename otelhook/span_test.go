@@ -145,6 +145,17 @@ func TestTheReleaseAfterAFunctionNestsUnderItsHold(t *testing.T) {
 		`, w.picture())
 }
 
+func TestAHoldOfSlotsSaysSo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.process("p")
+	locktest.Release(t, p.acquire(t, t.Context(), key, locker.Slots(2)))
+	want(t, `
+		elock.acquire in p (client) elock.key=space/key elock.mode=slots elock.outcome=acquired elock.token=#1 elock.try=false
+			elock.hold (internal) elock.key=space/key elock.mode=slots elock.outcome=released elock.token=#1 elock.wait=…
+		`, w.picture())
+}
+
 func TestASharedHoldSaysSo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
