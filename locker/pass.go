@@ -22,5 +22,11 @@ func (e *entry) pass(notify func()) bool {
 	}
 	notify()
 	e.passed++
-	return e.l.lanes.HandAt(e.Key, e.seat, e, next)
+	for next != nil && e.fits(next.Value.want) {
+		if e.l.lanes.HandAt(e.Key, e.seat, e, next) {
+			return true
+		}
+		next = e.next() // that one has given up, or has another seat
+	}
+	return false
 }

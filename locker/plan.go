@@ -46,7 +46,7 @@ func (h *Hold) planToLeave(cmps []clientv3.Cmp, ops []clientv3.Op) *commitPlan {
 // retains the entry, nobody else puts the record until unlock is called.
 func (h *Hold) plan(ctx *xctx.Grace, cmps []clientv3.Cmp, ops []clientv3.Op) (*commitPlan, error) {
 	e, p := h.entry, h.planToLeave(cmps, ops)
-	if lingers, err := p.linger(ctx); lingers || len(p.Exit) > 1 {
+	if lingers, err := p.linger(ctx); lingers || len(p.Exit) > 1 || e.seat > 0 {
 		return p, err
 	}
 	p.next = e.next()

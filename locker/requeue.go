@@ -7,10 +7,11 @@ import (
 // requeue deletes e and, in the same transaction, puts a successor at the end
 // of the queue for the next goroutine in line. It calls notify, and passes the successor
 // on with the lane. It reports false if there is no such goroutine, or if e is not in
-// etcd as it was: then nothing has changed.
+// etcd as it was: then nothing has changed. It is not for seats: the occupants of others
+// would meanwhile give theirs to the same goroutine.
 func (e *entry) requeue(w *xctx.Grace, notify func()) (bool, error) {
 	next := e.next()
-	if next == nil || e.Lease.Waits().Err() != nil {
+	if next == nil || e.seat > 0 || e.Lease.Waits().Err() != nil {
 		return false, nil
 	}
 	successor := e.successorFor(next)

@@ -106,7 +106,7 @@ func (p *Place) consult(f *feed.Feed, nearest *mvccpb.KeyValue) (now outlook, ch
 		switch {
 		case s.Deleted(p.Name) > p.Rev:
 			now = displaced
-		case sure && taken > p.Room() && left[0].KeyValue == nearest:
+		case sure && p.behind(taken) && left[0].KeyValue == nearest:
 			p.ahead = left
 			now = behind
 		case sure && p.complete:

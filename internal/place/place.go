@@ -118,11 +118,11 @@ func (p *Place) Note(rev int64, nearest []*mvccpb.KeyValue, more int) {
 	}
 }
 
-// blocked reports whether those ahead that are known keep the entry from holding.
-func (p *Place) blocked() bool {
-	taken := 0
-	for _, o := range p.ahead {
-		taken += o.takes
+// behind reports whether the entry surely does not hold while the known ones ahead take so much. Where there are others, it says
+// no a little early: so all of them are known when the entry's turn comes, and it need not read then.
+func (p *Place) behind(taken int) bool {
+	if p.Slots > 0 && !p.complete {
+		return taken > p.Room()+Nearby/2
 	}
 	return taken > p.Room()
 }
@@ -152,7 +152,11 @@ func (p *Place) LookOnce(ctx context.Context) error {
 		more = -1
 	}
 	p.Note(resp.Header.Revision, ahead, more)
-	if p.complete || p.blocked() {
+	taken := 0
+	for _, o := range p.ahead {
+		taken += o.takes
+	}
+	if p.complete || p.behind(taken) {
 		return nil
 	}
 	// All of the nearest share the lock, as this one does, or are no entries: read the whole queue.

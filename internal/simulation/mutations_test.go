@@ -56,7 +56,7 @@ var mistakes = []mistake{
 	{"more slots than there are", "internal/record:(Claim).Room", "c.Slots - c.Weight", "c.Slots - min(c.Weight, 1)"},
 	{"slots beside one that is alone", "internal/record:(Claim).takenBy", "return max(c.Slots, 1)", "return 1"},
 	{"a small request overtakes a large one", "internal/record:(Claim).takenBy", "return ahead.Weight", "return min(ahead.Weight, max(c.Room(), 1))"},
-	{"slots that are free are not taken while the nearest stays", "internal/place:(*Place).consult", "taken > p.Room() && ", "len(left) > 0 && "},
+	{"slots that are free are not taken while the nearest stays", "internal/place:(*Place).consult", "p.behind(taken) && ", "len(left) > 0 && "},
 	{"two goroutines have one seat", "(*Locker).newEntry", "if e.seat > 0 {", "if e.seat > 1<<20 {"},
 	{"passing errors are final", "internal/calls:passes", "|| etcderr.Passing(err)", "|| false && etcderr.Passing(err)"},
 }
