@@ -31,6 +31,12 @@
 //	elock-optimistic  the same with guard.Optimistic
 //	stm               concurrency.NewSTM: no lock, tried again until nobody came between
 //
+// and in Slots, of which there are 8 for 64 goroutines:
+//
+//	elock             the option locker.Slots
+//	count+put         by hand: count the keys, put one's own if there is room and nobody came meanwhile, and else watch for a deletion
+//	count+put-1ms     the same, asking again after some 1 ms instead of watching, as clients of Redis do; so with 10ms
+//
 // and the limits, which do not lock at all or need no etcd:
 //
 //	put+delete        a put and a delete, one after the other, for each lock and unlock; a get for a try
@@ -44,8 +50,9 @@
 // Pair is one goroutine that locks and unlocks one key; in Distinct each has its own. Turns does what Pair does, and hands a
 // lock over to a client that waits, in turns with the limit: what else the machine does happens to both. In Hot several
 // processes, and in HotLocal the goroutines of one, want the same key. Zipf is between: a few keys are wanted by many. In
-// Update each turn is an update of a number. Try tries a lock that is held. Held holds many locks, and locks another beside
-// them. Cluster has three members instead of one, and Far a network that takes 2 ms for each round trip.
+// Slots several hold the same key at once. In Update each turn is an update of a number. Try tries a lock that is held. Held holds
+// many locks, and locks another beside them. Cluster has three members instead of one, and Far a network that takes 2 ms for each
+// round trip.
 //
 // Nobody does anything under a lock but look whether somebody else is there too, which would fail the benchmark. Keys are
 // used again and again, as etcd's index grows with every new one.

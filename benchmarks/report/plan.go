@@ -19,6 +19,8 @@ var plan = []step{
 	{".", "Hot", "1s", "Several processes, one goroutine each, that want the same key. A hand-over takes from the begin of a release " +
 		"until another process has the lock. `write+notice` is the limit: one commit and one notice of a watch, without a lock."},
 	{".", "HotLocal", "1s", "One process, whose goroutines want the same key."},
+	{".", "Slots", "2s", "64 goroutines, of one process or of eight, that want one of 8 slots of a lock. `elock` is `locker.Slots`; `count+put` counts " +
+		"keys by hand and watches, or asks again after a pause."},
 	{".", "Zipf", "700ms", "Four processes of 16 goroutines; few of the 1000 keys are wanted often, and most rarely."},
 	{".", "Update", "500ms", "One process, whose goroutines add one to a number in etcd: all to one, or each to its own. `elock` is " +
 		"`guard.Update`, `elock-optimistic` with `guard.Optimistic`; `mutex+get+put` does it by hand, and nothing stops its late writes; `stm` is `concurrency.NewSTM`, without a lock."},

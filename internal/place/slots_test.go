@@ -50,7 +50,7 @@ func TestWhoWantsTheLockInAnotherWayIsAheadOfSlots(t *testing.T) {
 
 // Of a long queue it knows as much as tells that it has to wait, and reads the rest when its turn is near.
 func TestOneThatWaitsForSlotsHearsThatAnyOfThemIsFree(t *testing.T) {
-	const n = 3
+	const n = Nearby + 4
 	inBed(t, false, func(t *testing.T, b *bed) {
 		l := b.lease()
 		var all []*Place
@@ -68,9 +68,10 @@ func TestOneThatWaitsForSlotsHearsThatAnyOfThemIsFree(t *testing.T) {
 		}
 		w.goesOn()
 		b.delete(all[len(all)-n])
+		deleted := time.Now()
 		w.returns(nil)
-		if looked := b.reads.Load() - reads; !last.First() || looked > 3 {
-			t.Errorf("first: %v, after %d reads", last.First(), looked)
+		if looked, late := b.reads.Load()-reads, time.Since(deleted); !last.First() || looked > 3 || late > time.Second {
+			t.Errorf("first: %v, after %d reads and %v", last.First(), looked, late)
 		}
 	})
 }

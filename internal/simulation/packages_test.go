@@ -246,9 +246,8 @@ var packageMistakes = []mistake{
 	{"one far back that waits for slots follows the nearest only", "internal/place:(*Place).follow", " || p.Slots > 0", ""},
 	{"one that waits for slots waits until nobody is ahead", "internal/place:(*Place).Note", "taken <= p.Room():", "taken == 0:"},
 	{"one that waits for slots hears of the nearest only", "internal/place:(*Place).consult", "p.behind(taken) && ", "len(left) > 0 && "},
-	{"slots are held though not all ahead are known", "internal/place:(*Place).Note", "p.complete && taken <= p.Room()", "taken <= p.Room()"},
 	{"of slots, few entries are asked for", "internal/place:(*Place).Asks", "p.Slots + Nearby", "Nearby"},
-	{"contended by those who share", "internal/place:(*Place).Contended", "slices.ContainsFunc(record.Entries(behind), record.Alone)", "len(record.Entries(behind)) > 0"},
+	{"contended by those who share", "internal/place:(*Place).Contended", "record.Entries(behind), record.Alone)", "record.Entries(behind), func(*mvccpb.KeyValue) bool { return true })"},
 	{"not contended though it is gone", "internal/place:(*Place).Contended", "len(own) == 0 || !p.Is(own[0]) || ", "len(own) > 1 || "},
 
 	{"an entry is put over another", "internal/queue:(*Entry).put", "If: []clientv3.Cmp{record.Created(e.Name, 0)}, ", ""},
