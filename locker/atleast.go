@@ -73,7 +73,7 @@ func (h *Hold) outlast(moved bool, settled func()) {
 
 func (h *Hold) stayTaken(moved bool, settled func()) {
 	e, l := h.entry, h.entry.l
-	defer l.lanes.Leave(e.Key)
+	defer l.lanes.LeaveSeat(e.Key, e.seat)
 	var err error
 	if !moved {
 		err = h.stay.Settle(l.grants, l.drain, h.warn())

@@ -422,7 +422,7 @@ func TestSlotsThatMakeNoSense(t *testing.T) {
 	for _, opts := range [][]locker.AcquireOption{
 		{locker.Slots(0)}, {locker.Slots(-1)}, {locker.Slots(10_001)}, {locker.Weight(1)},
 		{locker.Slots(2), locker.Weight(0)}, {locker.Slots(2), locker.Weight(-1)}, {locker.Slots(2), locker.Weight(3)},
-		{locker.Slots(2), locker.Shared()}, {locker.Weight(2), locker.Shared()}, {locker.Slots(2), locker.Announcing("here")},
+		{locker.Slots(2), locker.Shared()}, {locker.Weight(2), locker.Shared()}, {locker.Slots(2), locker.Announcing("here")}, {locker.Slots(2), locker.AtLeast(time.Second)},
 	} {
 		_, err := a.Acquire(t.Context(), key, opts...)
 		locktest.WantErr(t, err, locker.ErrInvalidOption)
