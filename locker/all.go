@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/phpgao/elock/internal/calls"
 	"github.com/phpgao/elock/internal/xctx"
@@ -21,18 +22,28 @@ import (
 // as a try of each, and if it fails as another acquire of each.
 //
 // What ReadKeys names is read once, when all are held. MaxHeld counts for each lock
-// from when that was acquired, and the first that is over ends all. Where etcd is
+// from when that was acquired, and the first that is over ends all. AtLeast counts so,
+// too, and only if all are held: if AcquireAll fails, none stays taken. Where etcd is
 // silent, AcquireAll returns within a second after the end of ctx.
 func (l *Locker) AcquireAll(ctx context.Context, keys []keyspace.Key, opts ...AcquireOption) (*HoldSet, error) {
 	keys = slices.Clone(keys)
 	slices.SortFunc(keys, func(a, b keyspace.Key) int { return strings.Compare(a.String(), b.String()) })
-	if err := l.admitAll(ctx, keys, opts); err != nil {
+	atLeast, err := l.admitAll(ctx, keys, opts)
+	if err != nil {
 		return nil, err
+	}
+	if atLeast > 0 { // only once all are held
+		opts = append(slices.Clip(opts), func(r *request) { r.atLeast = 0 })
 	}
 	for wait := calls.FirstPause; ; wait = xctx.Pause(ctx, wait) {
 		s, err := l.acquireAll(ctx, opts, keys)
 		if errors.Is(err, ErrLost) && ctx.Err() == nil {
 			continue // one while it waited for another: to the end of the queues
+		}
+		if err == nil {
+			for _, h := range s.holds {
+				h.stayFor(atLeast)
+			}
 		}
 		return s, err
 	}
@@ -72,18 +83,20 @@ func (l *Locker) acquireAll(ctx context.Context, opts []AcquireOption, keys []ke
 	return s, nil
 }
 
-func (l *Locker) admitAll(ctx context.Context, keys []keyspace.Key, opts []AcquireOption) error {
+// admitAll is admit of all keys, and returns what AtLeast says.
+func (l *Locker) admitAll(ctx context.Context, keys []keyspace.Key, opts []AcquireOption) (atLeast time.Duration, _ error) {
 	if len(keys) == 0 {
-		return &Error{Op: "acquire", Err: invalid("no keys")}
+		return 0, &Error{Op: "acquire", Err: invalid("no keys")}
 	}
 	for i, key := range keys {
-		_, err := l.admit(ctx, key, false, opts)
+		r, err := l.admit(ctx, key, false, opts)
 		if err == nil && i > 0 && key == keys[i-1] {
 			err = invalid("the key comes twice")
 		}
 		if err != nil {
-			return &Error{Op: "acquire", Key: key.String(), Err: err}
+			return 0, &Error{Op: "acquire", Key: key.String(), Err: err}
 		}
+		atLeast = r.atLeast
 	}
-	return nil
+	return atLeast, nil
 }

@@ -41,7 +41,7 @@ const maxAtLeast = 365 * 24 * time.Hour
 // lingers reports whether the entry of h, which has ended, is to stay. It is for the
 // goroutine that has ended h.
 func (h *Hold) lingers() bool {
-	if h.stay == nil && time.Since(h.since) < h.atLeast {
+	if h.stay == nil && time.Since(h.since) < h.least() {
 		if h.turn != nil { // an Announce may be about to end
 			h.turn <- struct{}{}
 			defer func() { <-h.turn }()
@@ -59,15 +59,36 @@ func (h *Hold) move(ctx context.Context) error {
 	}
 	under, cancel := xctx.Merge(ctx, l.grants)
 	defer cancel()
-	return h.stay.Move(under)
+	err := h.stay.Move(under)
+	if err == nil {
+		l.unkept.remove(h)
+	}
+	return err
+}
+
+// least is what AtLeast says, 0 without it.
+func (h *Hold) least() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.atLeast
+}
+
+// stayFor has h stay taken as AtLeast says, unless it has ended.
+func (h *Hold) stayFor(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cause == nil {
+		h.atLeast = d
+	}
 }
 
 // outlast keeps the entry and the lane, on a goroutine, for as long as the lock stays
-// taken. moved says that etcd knows of it; settled is called when it does.
+// taken. moved says that etcd knows of it; settled is called when it does. While the Locker
+// closes, it returns when that is so, as Close goes no further before.
 func (h *Hold) outlast(moved bool, settled func()) {
-	if !h.entry.l.spawn(func() { h.stayTaken(moved, settled) }) {
-		h.entry.done()
-		settled()
+	f := func() { h.stayTaken(moved, settled) }
+	if !h.entry.l.spawn(f) {
+		f()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -217,6 +218,98 @@ func TestLocksOfASetStayTaken(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An endFunc is called when a hold ends.
+type endFunc struct {
+	locker.NopHook
+	f func()
+}
+
+func (e endFunc) HoldEnd(context.Context, locker.HoldEndData) { e.f() }
+
+// Close waits for what others have ended, though their hooks are slow, or etcd is.
+func TestCloseWaitsForALockThatIsToStayTakenAsItsHoldHasEnded(t *testing.T) {
+	const d = time.Minute
+	other := keyspace.MustParse("space/other")
+	for name, end := range map[string]func(h *locker.HoldSet) error{
+		"monitor": func(h *locker.HoldSet) error { <-h.Context().Done(); return nil },
+		"release": func(h *locker.HoldSet) error {
+			go func() { _ = h.Release(context.Background()) }()
+			return nil
+		},
+		"commit": func(h *locker.HoldSet) error {
+			go func() { _, _ = h.Commit(context.Background(), nil, clientv3.OpPut("/value", "1")) }()
+			return nil
+		},
+		"commit whose comparison fails": func(h *locker.HoldSet) error {
+			go func() {
+				_, _ = h.Commit(context.Background(), []clientv3.Cmp{clientv3.Compare(clientv3.Version("/value"), "=", 7)}, clientv3.OpPut("/value", "1"))
+			}()
+			return nil
+		},
+	} {
+		for n := range 2 {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					slow := endFunc{f: func() { time.Sleep(time.Second) }}
+					a, b := lockertest.NewPair(t, locker.WithMonitorTicks(time.Second), locker.WithHook(slow))
+					began := time.Now()
+					s := proctest.Must(a.AcquireAll(t.Context(), []keyspace.Key{key, other}[:1+n], locker.AtLeast(d), locker.MaxHeld(10*time.Second)))
+					lockertest.SetDelay(a, 100*time.Millisecond)
+					locktest.Must(t, end(s))
+					time.Sleep(50 * time.Millisecond)
+					locktest.Must(t, a.Close())
+					s = proctest.Must(b.AcquireAll(t.Context(), []keyspace.Key{key, other}[:1+n]))
+					wantAfter(t, time.Since(began), d, 3*time.Second)
+					locktest.Release(t, s)
+				})
+			})
+		}
+	}
+}
+
+func TestCloseSaysSoIfAHookKeepsItFromKeepingALock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := endFunc{f: func() { time.Sleep(10 * time.Second) }}
+		a := lockertest.New(t, locker.WithMonitorTicks(time.Second), locker.WithHook(stuck))
+		h := locktest.Acquire(t, a, key, locker.AtLeast(time.Hour), locker.MaxHeld(time.Second))
+		<-h.Context().Done()
+		if err := a.Close(); err == nil || !strings.Contains(err.Error(), "space/key does not stay taken for 1h0m0s") {
+			t.Errorf("closed: %v", err)
+		}
+	})
+}
+
+func TestAHookThatEndsItsGoroutineLeavesTheLockTaken(t *testing.T) {
+	const d = time.Minute
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+		quiet := locker.WithLogger(slog.New(slog.DiscardHandler))
+		a := locktest.New(t, sim.NewClient("a").Client, locker.WithHook(endFunc{f: runtime.Goexit}), quiet)
+		b := locktest.New(t, sim.NewClient("b").Client)
+		began := time.Now()
+		h := locktest.Acquire(t, a, key, locker.AtLeast(d))
+		go func() { _ = h.Release(context.Background()) }()
+		wantAfter(t, freeAfter(t, b, began), d, time.Second)
+		if err := h.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// None of its locks stays taken: nobody has held them all.
+func TestAnAcquireOfSeveralThatFailsLeavesNoLockTaken(t *testing.T) {
+	other := keyspace.MustParse("space/other")
+	synctest.Test(t, func(t *testing.T) {
+		a, b := lockertest.NewPair(t)
+		h := locktest.Acquire(t, b, other)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := a.AcquireAll(ctx, []keyspace.Key{key, other}, locker.AtLeast(time.Minute))
+		locktest.WantErr(t, err, context.DeadlineExceeded)
+		wantAfter(t, freeAfter(t, b, time.Now()), 0, time.Second)
+		locktest.Release(t, h)
+	})
 }
 
 func TestALockThatOnlyStaysTakenCanBeEvicted(t *testing.T) {

@@ -86,7 +86,7 @@ func (e *entry) obtainOrAbandon(ctx context.Context, try bool, blocked func(Bloc
 func (a *attempt) begin(r request) (*Hold, error) {
 	l, e := a.l, a.grant.entry
 	h := newHold(a.ctx, a.grant, r.maxHeld)
-	h.atLeast = r.atLeast
+	h.stayFor(r.atLeast)
 	a.grant = grant{}
 	begun := false
 	defer func() {

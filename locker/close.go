@@ -55,6 +55,9 @@ func (l *Locker) Close() error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), closePatience, ErrUnavailable)
 	defer cancel()
 	stop := time.AfterFunc(closePatience/2, func() { l.stopGrants(ErrClosed) })
+	for _, h := range l.unkept.await(l.grants) {
+		l.freesEarly(h, ErrUnavailable)
+	}
 	l.stopAll(ErrClosed)
 	l.goroutines.Wait()
 	stop.Stop()

@@ -37,6 +37,9 @@ func (h *Hold) endUnless(mine *HoldSet, cause error) (done bool, other *HoldSet)
 	if first {
 		h.cause, h.held = cause, time.Since(h.since)
 		closeOnce(h.risk)
+		if h.held < h.atLeast && (cause == ErrReleased || cause == ErrMaxHeld) {
+			h.entry.l.unkept.add(h)
+		}
 	}
 	cancel := h.cancel
 	h.mu.Unlock()
@@ -121,7 +124,8 @@ func (h *Hold) overdue() {
 
 // settle frees the lock in the background, or keeps it, as AtLeast says.
 func (h *Hold) settle(cause error) {
-	if !h.entry.l.closed.Load() && h.lingers() {
+	closing := h.entry.l.closed.Load() && h.endCause() == ErrClosed // then Close keeps it
+	if !closing && h.lingers() {
 		h.outlast(false, h.markFreed)
 		return
 	}

@@ -23,7 +23,6 @@ type Hold struct {
 	entry    *entry
 	token    Token
 	maxHeld  time.Duration // 0: without limit
-	atLeast  time.Duration // as AtLeast says; 0: it was not given
 	since    time.Time
 	read     *record.Read      // as ReadKeys says
 	outer    *Hold             // the hold under whose context this one was acquired
@@ -32,14 +31,15 @@ type Hold struct {
 	stay     *linger.Stay      // of the goroutine that has ended the hold; nil if the entry need not stay
 	turn     chan struct{}     // full while a call of Announce runs; nil if the hold announces nothing
 
-	mu     sync.Mutex      // guards all that follows
-	set    *HoldSet        // that it is of; nil if of none
-	ctx    context.Context // made when it is asked for
-	cancel context.CancelCauseFunc
-	fenced bool  // Fence was called
-	warned bool  // as HoldRisk said last
-	warns  bool  // a goroutine calls HoldRisk
-	cause  error // why it ended; nil while held
+	mu      sync.Mutex      // guards all that follows
+	set     *HoldSet        // that it is of; nil if of none
+	atLeast time.Duration   // as AtLeast says, 0 without it; it does not change once the hold has ended
+	ctx     context.Context // made when it is asked for
+	cancel  context.CancelCauseFunc
+	fenced  bool  // Fence was called
+	warned  bool  // as HoldRisk said last
+	warns   bool  // a goroutine calls HoldRisk
+	cause   error // why it ended; nil while held
 
 	risk      chan struct{}   // as AtRisk returned it last; nil until it is asked for
 	wanted    *record.Request // that was seen first

@@ -158,12 +158,15 @@ func (h *Hold) linger(ctx *xctx.Grace) error {
 	err := h.move(rest)
 	switch {
 	case err == place.ErrDisplaced:
-		return h.vacate(ctx)
+		if err := h.vacate(ctx); err != nil || !h.entry.l.closed.Load() {
+			return err
+		}
+		return ErrClosed // Close has freed the lock
 	case err != nil:
 		return h.unfreed(timeoutCause(rest, err))
 	}
-	defer h.outlast(true, h.markFreed)
-	h.notifyEnd()
+	h.notifyEnd() // if a hook ends the goroutine, the background calls outlast
+	h.outlast(true, h.markFreed)
 	return nil
 }
 
@@ -207,6 +210,7 @@ func (h *Hold) vacate(ctx *xctx.Grace) error {
 
 // markFreed notes that the release is settled: the lock is free, passed on, or lost.
 func (h *Hold) markFreed() {
+	h.entry.l.unkept.remove(h)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.settled = true
