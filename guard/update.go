@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -67,7 +68,7 @@ func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur 
 		stored = true
 		return nil
 	})
-	if !stored {
+	if !stored || errors.Is(err, locker.ErrOutcomeUnknown) {
 		var zero T
 		return zero, err
 	}
@@ -165,6 +166,9 @@ func (g *Guard[T]) withLoadedOnce(ctx context.Context, how loading, known bool, 
 		cur, err := load(ctx, h)
 		if err == nil {
 			err = fn(ctx, h, cur)
+		}
+		if err == nil && d != nil && h.Err() == nil { // nothing was committed: the one without the lock may yet come
+			err = locker.ErrOutcomeUnknown
 		}
 		stale = err != nil && known && g.resource.stale(ctx, h, err)
 		return err

@@ -9,6 +9,9 @@ import (
 	"github.com/phpgao/elock/internal/place"
 )
 
+// errSlowEnd says why a lock was not kept.
+var errSlowEnd = errors.New("a hook or a call to etcd takes too long")
+
 // closePatience is how long Close waits for etcd.
 const closePatience = 3 * time.Second
 
@@ -56,7 +59,7 @@ func (l *Locker) Close() error {
 	defer cancel()
 	stop := time.AfterFunc(closePatience/2, func() { l.stopGrants(ErrClosed) })
 	for _, h := range l.unkept.await(l.grants) {
-		l.freesEarly(h, ErrUnavailable)
+		l.freesEarly(h, errSlowEnd)
 	}
 	l.stopAll(ErrClosed)
 	l.goroutines.Wait()
