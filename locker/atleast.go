@@ -125,9 +125,13 @@ func (h *Hold) warn() func(error) {
 	}
 }
 
-// freesEarly notes for Close that it frees a lock earlier than AtLeast says.
+// freesEarly notes for Close, once, that it frees a lock earlier than AtLeast says.
 func (l *Locker) freesEarly(h *Hold, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if h.early {
+		return
+	}
+	h.early = true
 	l.early = append(l.early, fmt.Errorf("%v does not stay taken for %v: %w", h.Key(), h.atLeast, err))
 }

@@ -281,6 +281,30 @@ func TestCloseSaysSoIfAHookKeepsItFromKeepingALock(t *testing.T) {
 	})
 }
 
+// A release goes on while Close gives it up: that is said once.
+func TestCloseSaysOnceWhichLockItFreesTooEarly(t *testing.T) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+		c := sim.NewClient("a")
+		a := proctest.Must(locker.New(c.Client, locker.WithLogger(slog.New(slog.DiscardHandler))))
+		h := locktest.Acquire(t, a, key, locker.AtLeast(time.Hour))
+		c.SetPlan(func(call etcdsim.Call, _ *rand.Rand) etcdsim.Fate {
+			if call.Method == "LeaseGrant" {
+				return etcdsim.Fate{Lose: etcdsim.Request, Hang: true}
+			}
+			return etcdsim.Fate{}
+		})
+		released := locktest.Async(t, func() error { return h.Release(context.Background()) })
+		synctest.Wait()
+		if err := a.Close(); err == nil || strings.Count(err.Error(), "space/key does not stay taken for 1h0m0s") != 1 {
+			t.Errorf("closed: %v", err)
+		}
+		if err := released(); err == nil {
+			t.Error("released")
+		}
+		locktest.Must(t, a.Close())
+	})
+}
+
 func TestAHookThatEndsItsGoroutineLeavesTheLockTaken(t *testing.T) {
 	const d = time.Minute
 	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {

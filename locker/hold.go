@@ -30,6 +30,7 @@ type Hold struct {
 	contexts callback.Contexts // of the hooks' HoldStart
 	stay     *linger.Stay      // of the goroutine that has ended the hold; nil if the entry need not stay
 	turn     chan struct{}     // full while a call of Announce runs; nil if the hold announces nothing
+	early    bool              // freesEarly was called; guarded by mu of the Locker
 
 	mu      sync.Mutex      // guards all that follows
 	set     *HoldSet        // that it is of; nil if of none
