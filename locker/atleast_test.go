@@ -269,6 +269,23 @@ func TestCloseWaitsForALockThatIsToStayTakenAsItsHoldHasEnded(t *testing.T) {
 	}
 }
 
+// The others of a set of which one lock is lost stay taken, too.
+func TestCloseWaitsForTheOthersOfASetThatIsLost(t *testing.T) {
+	const d = time.Minute
+	other := keyspace.MustParse("space/other")
+	synctest.Test(t, func(t *testing.T) {
+		slow := endFunc{f: func() { time.Sleep(time.Second) }}
+		a, b := lockertest.NewPair(t, locker.WithHook(slow))
+		began := time.Now()
+		s := proctest.Must(a.AcquireAll(t.Context(), []keyspace.Key{key, other}, locker.AtLeast(d)))
+		lockertest.Lose(a, other)
+		<-s.Context().Done()
+		time.Sleep(100 * time.Millisecond)
+		locktest.Must(t, a.Close())
+		wantAfter(t, freeAfter(t, b, began), d, 3*time.Second)
+	})
+}
+
 func TestCloseSaysSoIfAHookKeepsItFromKeepingALock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := endFunc{f: func() { time.Sleep(10 * time.Second) }}

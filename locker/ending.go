@@ -37,8 +37,8 @@ func (h *Hold) endUnless(mine *HoldSet, cause error) (done bool, other *HoldSet)
 	if first {
 		h.cause, h.held = cause, time.Since(h.since)
 		closeOnce(h.risk)
-		if h.held < h.atLeast && (cause == ErrReleased || cause == ErrMaxHeld) {
-			h.entry.l.unkept.add(h)
+		if cause == ErrReleased || cause == ErrMaxHeld {
+			h.owe()
 		}
 	}
 	cancel := h.cancel
@@ -50,6 +50,13 @@ func (h *Hold) endUnless(mine *HoldSet, cause error) (done bool, other *HoldSet)
 		h.entry.l.holds.Remove(h.entry.Name, h)
 	}
 	return first, nil
+}
+
+// owe notes for Close that h, which has ended, is yet to be kept, if AtLeast says so.
+func (h *Hold) owe() {
+	if h.held < h.atLeast {
+		h.entry.l.unkept.add(h)
+	}
 }
 
 // endAll ends holds for one cause: first the contexts of all of them, and then it

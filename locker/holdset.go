@@ -142,6 +142,9 @@ func (s *HoldSet) end(h *Hold, cause error) (done bool, others []*Hold) {
 			done = ended
 		case ended:
 			others = append(others, o)
+			if cause != ErrClosed { // else Close keeps it
+				o.owe()
+			}
 		}
 	}
 	if cause == ErrReleased {
