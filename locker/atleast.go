@@ -25,7 +25,8 @@ import (
 //
 // It is for what must not happen twice within d: a job that nodes whose clocks differ start at
 // about the same time. It costs a lease, which etcd grants, for each lock, and two goroutines
-// and a watch while the lock stays. It cannot be combined with Shared or Slots. d is above 0, and a year
+// and a watch while the lock stays. If the answer to a grant is lost, another lease is granted; the
+// first one, with no key, ends when d is over. It cannot be combined with Shared or Slots. d is above 0, and a year
 // at most.
 func AtLeast(d time.Duration) AcquireOption {
 	return func(r *request) {

@@ -9,23 +9,23 @@ import (
 
 // unkept is the holds that have ended and whose locks are to stay taken, as AtLeast says, but
 // etcd does not know that yet. Close waits for them: it revokes their leases.
-type unkept struct {
+type unkept[H comparable] struct {
 	mu    sync.Mutex // guards holds; nothing is called under it
-	holds map[*Hold]struct{}
+	holds map[H]struct{}
 	fewer chan struct{} // gets a value when there are fewer
 }
 
-func (u *unkept) add(h *Hold) {
+func (u *unkept[H]) add(h H) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.holds == nil {
-		u.holds = make(map[*Hold]struct{})
+		u.holds = make(map[H]struct{})
 	}
 	u.holds[h] = struct{}{}
 }
 
 // remove removes h. It does nothing if h is not there.
-func (u *unkept) remove(h *Hold) {
+func (u *unkept[H]) remove(h H) {
 	u.mu.Lock()
 	_, was := u.holds[h]
 	delete(u.holds, h)
@@ -39,7 +39,7 @@ func (u *unkept) remove(h *Hold) {
 }
 
 // await waits until there are none. It takes out and returns those that are left when ctx ends.
-func (u *unkept) await(ctx context.Context) (left []*Hold) {
+func (u *unkept[H]) await(ctx context.Context) (left []H) {
 	for {
 		u.mu.Lock()
 		n := len(u.holds)
