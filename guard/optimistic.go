@@ -20,6 +20,7 @@ import (
 // as ever, so an update is not starved. Several goroutines of one Locker do not compete:
 // one of them goes on without the lock, and the others queue for it. A value that this
 // Locker has written last is not read again: then the commit is the only transaction.
+// A value that is not there is stored under the lock.
 //
 // What this gives up:
 //

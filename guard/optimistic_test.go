@@ -46,6 +46,7 @@ func TestAnUpdateWithoutTheLockIsAReadAndATransactionAndThenATransaction(t *test
 			s := newStore(t)
 			f := new(tap)
 			g := alone(s.lockerOn(t, tapped(s.Client(t), f), opts...))
+			s.put(t, "0")
 			for n := 1; n < 5; n++ {
 				f.reset()
 				v, err := g.Update(t.Context(), func(ctx context.Context, n int) (int, error) {
@@ -66,8 +67,16 @@ func TestAnUpdateWithoutTheLockIsAReadAndATransactionAndThenATransaction(t *test
 			wantErr(t, g.Delete(t.Context()), nil)
 			f.wantSent(t, s, 1)
 			s.wantAbsent(t)
-			wantErr(t, g.Delete(t.Context()), nil) // reads that nothing is stored
-			f.wantSent(t, s, 1)
+			wantErr(t, g.Delete(t.Context()), nil)
+			var held bool
+			v, err := g.Update(t.Context(), func(ctx context.Context, n int) (int, error) {
+				_, held = locker.HoldFrom(ctx)
+				return n + 1, nil
+			})
+			wantValue(t, v, err, 1)
+			if !held {
+				t.Error("a value that was not there is stored without the lock")
+			}
 		})
 	}
 }
@@ -230,6 +239,7 @@ func TestWhatWasWrittenWithoutTheLockIsKnown(t *testing.T) {
 			inMemory(t, func(t *testing.T, s store) {
 				f := new(tap)
 				a := s.lockerOn(t, tapped(s.client, f))
+				s.put(t, "0")
 				v, err := alone(a).Update(t.Context(), increment)
 				wantValue(t, v, err, 1)
 				s.put(t, "7")

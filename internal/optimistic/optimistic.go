@@ -57,7 +57,7 @@ type Attempt[O any] struct {
 	key     keyspace.Key
 	name    string // the value's
 	before  memo
-	from    *mvccpb.KeyValue // what the function gets; nil if nothing is stored
+	from    *mvccpb.KeyValue // what the function gets; nil until loaded
 	loaded  bool             // from is known
 	read    bool             // from was read
 	refuted bool             // what was known was old
@@ -112,12 +112,13 @@ func (t *Table[O]) Under(ctx context.Context, key keyspace.Key) bool {
 	return false
 }
 
-// From returns the value as the attempt knows it, nil if nothing is stored, and whether that was read: what was not may be old.
+// From returns the value as the attempt knows it, and whether that was read: what was not may be old.
 func (a *Attempt[O]) From() (from *mvccpb.KeyValue, read bool) { return a.from, a.read }
 
-// Load finds out what the value is, unless it is known. It reports false if others are in the queue, or etcd does not answer: then
-// the lock must be taken.
-func (a *Attempt[O]) Load(ctx context.Context) bool { return a.loaded || a.Read(ctx) }
+// Load finds out what the value is, unless it is known. It reports false if nothing is stored, if others are in the queue, or if etcd
+// does not answer: then the lock must be taken. A value that is not there has no revision of its own: a commit that comes late would
+// be carried out after the next deletion, too.
+func (a *Attempt[O]) Load(ctx context.Context) bool { return a.from != nil || a.Read(ctx) }
 
 // Read is Load of what is stored now.
 func (a *Attempt[O]) Read(ctx context.Context) bool {
@@ -129,12 +130,11 @@ func (a *Attempt[O]) Read(ctx context.Context) bool {
 	if err != nil || !r.Succeeded {
 		return false
 	}
-	a.found(r.KVs(0))
-	return true
+	return a.found(r.KVs(0))
 }
 
-// found notes what is stored.
-func (a *Attempt[O]) found(kvs []*mvccpb.KeyValue) {
+// found notes what is stored, and reports whether anything is.
+func (a *Attempt[O]) found(kvs []*mvccpb.KeyValue) bool {
 	old := a.from
 	a.from = nil
 	if len(kvs) > 0 {
@@ -142,6 +142,7 @@ func (a *Attempt[O]) found(kvs []*mvccpb.KeyValue) {
 	}
 	a.refuted = a.refuted || a.loaded && a.from.GetModRevision() != old.GetModRevision()
 	a.loaded, a.read = true, true
+	return a.from != nil
 }
 
 // vacant holds while nobody is in the queue.
@@ -155,7 +156,7 @@ const (
 	Done Outcome = iota
 	// Changed: it was not, and never will be, as the value was another. From gives that.
 	Changed
-	// Taken: it was not, and never will be, as others are in the queue or etcd has refused it.
+	// Taken: it was not, and never will be, as others are in the queue, nothing is stored any more, or etcd has refused it.
 	Taken
 	// InDoubt: it was carried out, or not, or may yet be.
 	InDoubt
@@ -164,7 +165,7 @@ const (
 // Commit carries out op, a put or a deletion of the value, if the queue is empty and the value is what From says. It sends the
 // transaction again while etcd does not answer: until a quarter of a second after the end of ctx, and for 5 seconds at most.
 func (a *Attempt[O]) Commit(ctx context.Context, op clientv3.Op) Outcome {
-	t, rev := a.t, a.from.GetModRevision()
+	t, rev := a.t, a.from.ModRevision
 	write := t.cfg.Etcd.Entering(ctx, t.cfg.Limits)
 	write.Total = calls.Patience
 	defer write.Stop()
@@ -193,8 +194,7 @@ func (a *Attempt[O]) Commit(ctx context.Context, op clientv3.Op) Outcome {
 	case err != nil:
 		return Taken
 	}
-	a.found(r.KVs(0))
-	if a.from.GetModRevision() == rev {
+	if !a.found(r.KVs(0)) || a.from.ModRevision == rev {
 		return Taken
 	}
 	return Changed
@@ -206,9 +206,8 @@ func (a *Attempt[O]) done(op clientv3.Op, rev int64) {
 		a.t.known.note(a.key, memo{})
 		return
 	}
-	kv := &mvccpb.KeyValue{Key: []byte(a.name), Value: op.ValueBytes(), CreateRevision: rev, ModRevision: rev, Version: 1}
-	if a.from != nil {
-		kv.CreateRevision, kv.Version = a.from.CreateRevision, a.from.Version+1
+	kv := &mvccpb.KeyValue{
+		Key: []byte(a.name), Value: op.ValueBytes(), CreateRevision: a.from.CreateRevision, ModRevision: rev, Version: a.from.Version + 1,
 	}
 	was := a.before.kv
 	a.t.known.note(a.key, memo{kv, !a.refuted && (was == nil || was.ModRevision == a.from.GetModRevision())})

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -166,7 +167,8 @@ func TestAContextIsUnderAnAttemptUntilThatEnds(t *testing.T) {
 
 func TestWhatWasWrittenIsKnown(t *testing.T) {
 	in(t, func(t *testing.T, b *bed) {
-		b.write("1", "", true)
+		b.put(name, "0")
+		b.write("1", "0", true)
 		b.write("2", "1", false)
 		b.put(name, "3") // by another: the commit finds it, and the next attempt reads
 		a := b.begin(key)
@@ -206,13 +208,18 @@ func TestWhatWasWrittenIsKnown(t *testing.T) {
 		}
 		a.End()
 		b.stored("")
-		b.write("11", "", true)
+		a = b.begin(key)
+		if a.Load(t.Context()) {
+			t.Error("a value that is not there is changed without the lock")
+		}
+		a.End()
 	})
 }
 
 func TestFewAndSmallValuesAreKnown(t *testing.T) {
 	in(t, func(t *testing.T, b *bed) {
-		b.write(strings.Repeat("x", maxValue+1), "", true)
+		b.put(name, "0")
+		b.write(strings.Repeat("x", maxValue+1), "0", true)
 		if kv, _ := b.begin(key).From(); kv != nil {
 			t.Error("a large value is known")
 		}
@@ -263,6 +270,7 @@ func TestAnAnswerThatIsLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T, b *bed) {
+				b.put(key.ValuePath("elock"), "0")
 				a := b.begin(key)
 				a.Load(t.Context())
 				fates := []etcdsim.Fate{c.fate}
@@ -279,4 +287,27 @@ func TestAnAnswerThatIsLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A value that is deleted has no revision by which a late commit would be refused.
+func TestACommitThatComesLateChangesNoYoungerValue(t *testing.T) {
+	in(t, func(t *testing.T, b *bed) {
+		b.put(name, "0")
+		a := b.begin(key)
+		a.Load(t.Context())
+		late := []etcdsim.Fate{{Lose: etcdsim.Request, Hang: true, Late: 10 * time.Second}}
+		b.fate = func(string) (f etcdsim.Fate) {
+			if len(late) > 0 {
+				f, late = late[0], late[1:]
+			}
+			return f
+		}
+		if out := a.Commit(t.Context(), next); out != Done {
+			t.Fatalf("the commit is %v", out)
+		}
+		a.End()
+		proctest.Must(b.Other.Delete(t.Context(), name))
+		time.Sleep(time.Minute)
+		b.stored("")
+	})
 }
