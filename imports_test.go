@@ -144,13 +144,14 @@ var floors = []struct {
 
 	// What tests share. Nothing above imports it.
 	{"internal/etcdsim", nil},
+	{"internal/etcdtest/leak", nil},
 	{"internal/etcdtest/mode", nil},
 	{"internal/etcdtest/process", nil},
 	{"internal/etcdtest/member", []string{"internal/etcdtest/process"}},
-	{"internal/etcdtest", []string{"internal/etcdtest/member", "internal/etcdtest/mode", "internal/etcdtest/process"}},
+	{"internal/etcdtest", []string{"internal/etcdtest/leak", "internal/etcdtest/member", "internal/etcdtest/mode", "internal/etcdtest/process"}},
 	{"locker/lockertest", []string{"internal/etcdsim", "keyspace", "locker"}},
 	{"internal/locktest", []string{"internal/etcdtest", "keyspace", "locker"}},
-	{"internal/simtest", []string{"internal/etcdsim", "keyspace", "locker"}},
+	{"internal/simtest", []string{"internal/etcdsim", "internal/etcdtest/leak", "keyspace", "locker"}},
 }
 
 // docs/architecture.md has them in a picture.

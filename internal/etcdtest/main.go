@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/phpgao/elock/internal/etcdtest/leak"
 	"github.com/phpgao/elock/internal/etcdtest/member"
 	"github.com/phpgao/elock/internal/etcdtest/mode"
 	"github.com/phpgao/elock/internal/etcdtest/process"
@@ -31,7 +32,7 @@ func Main(m *testing.M, leaks ...goleak.Option) {
 	}
 	// After a failed test, leftovers are no news.
 	if code == 0 {
-		if err := goleak.Find(leaks...); err != nil {
+		if err := leak.Find(leaks...); err != nil {
 			fmt.Fprintln(os.Stderr, "etcdtest: goroutines left over:", err)
 			code = 1
 		}

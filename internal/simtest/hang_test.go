@@ -7,6 +7,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/etcdtest/leak"
 )
 
 // Watches that are refused at once make etcd's client hang now and then. That ends no run of seeds.
@@ -23,5 +25,8 @@ func TestASeedOutlivesTheHangOfEtcdsClient(t *testing.T) {
 			}
 			wg.Wait()
 		})
+	}
+	if err := leak.Find(); err != nil {
+		t.Errorf("it is no excuse for what is left over: %v", err)
 	}
 }
