@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ type bed struct {
 	began time.Time
 	grant int64 // the TTL of the last lease that was asked for
 
+	mu   sync.Mutex // guards fate where it changes while calls are sent
 	fate func(call etcdsim.Call) etcdsim.Fate
 }
 
@@ -44,6 +46,8 @@ func inBed(t *testing.T, f func(t *testing.T, b *bed)) {
 		if r, ok := call.Request.(*pb.LeaseGrantRequest); ok {
 			b.grant = r.TTL
 		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		return b.fate(call)
 	}
 	proctest.Run(t, plan, func(t *testing.T, p *proctest.Process) {
@@ -290,18 +294,22 @@ func TestAWaitEndsWithTheTimeTheEntryOrTheProcess(t *testing.T) {
 		"time, no watch": {true, func(*bed, func()) {}, d, d},
 		"entry, watch late": {true, func(b *bed, _ func()) {
 			proctest.Must(b.Other.Delete(b.t.Context(), b.e.Name))
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			b.fate = func(etcdsim.Call) (fate etcdsim.Fate) { return fate }
 		}, 10 * time.Second, 16 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBed(t, func(t *testing.T, b *bed) {
 				if c.deaf {
+					b.mu.Lock()
 					b.fate = func(call etcdsim.Call) (fate etcdsim.Fate) {
 						if call.Method == "Watch" && call.Request != nil {
 							fate.Refuse = rpctypes.ErrGRPCNoLeader
 						}
 						return fate
 					}
+					b.mu.Unlock()
 				}
 				if err := b.s.Move(t.Context()); err != nil {
 					t.Fatal(err)
