@@ -181,8 +181,8 @@ func TestWhatIsCompactedIsLeftOutAndTheRestTold(t *testing.T) {
 			}
 			b.delete("b")
 			b.sim.Compact()
+			b.mine.BreakStreams() // first: what is on its way would arrive
 			b.mine.Heal()
-			b.mine.BreakStreams()
 			time.Sleep(time.Minute)
 			b.put("d", text("d"), b.lease)
 			if stays { // the queue is what it was
