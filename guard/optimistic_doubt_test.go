@@ -82,36 +82,6 @@ func TestALostAnswerWithoutTheLock(t *testing.T) {
 	}
 }
 
-// Under the lock, the function stores nothing after all: then the commit without may yet come.
-func TestADoubtThatNothingIsStoredAfterStaysOne(t *testing.T) {
-	t.Parallel()
-	inMemory(t, func(t *testing.T, s store) {
-		var once atomic.Bool
-		var lost func()
-		f := &tap{around: func(ctx context.Context, tx txn, send send) (answer, error) {
-			if tx.puts(s.name()) && once.CompareAndSwap(false, true) {
-				lost = func() { _, _ = send(context.Background()) }
-				return nil, errAnswer
-			}
-			return send(ctx)
-		}}
-		g := guard.New(s.lockerOn(t, tapped(s.client, f)), key, guard.Optional(guard.JSON[int]()), guard.Optimistic[*int]())
-		runs := 0
-		v, err := g.Update(t.Context(), func(context.Context, *int) (*int, error) {
-			if runs++; runs > 1 {
-				return nil, nil
-			}
-			return &runs, nil
-		})
-		wantErr(t, err, locker.ErrOutcomeUnknown)
-		if v != nil || runs != 2 {
-			t.Errorf("got %v after %d runs", v, runs)
-		}
-		lost()
-		s.wantStored(t, key, "1")
-	})
-}
-
 // Nothing is known of the commit, and what would settle it fails too.
 func TestADoubtWithoutTheLockStaysOne(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,6 @@ package guard
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -68,7 +67,7 @@ func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur 
 		stored = true
 		return nil
 	})
-	if !stored || errors.Is(err, locker.ErrOutcomeUnknown) {
+	if !stored {
 		var zero T
 		return zero, err
 	}
@@ -166,9 +165,6 @@ func (g *Guard[T]) withLoadedOnce(ctx context.Context, how loading, known bool, 
 		cur, err := load(ctx, h)
 		if err == nil {
 			err = fn(ctx, h, cur)
-		}
-		if err == nil && d != nil && h.Err() == nil { // nothing was committed: the one without the lock may yet come
-			err = locker.ErrOutcomeUnknown
 		}
 		stale = err != nil && known && g.resource.stale(ctx, h, err)
 		return err

@@ -114,6 +114,9 @@ func (s *store) compact(rev int64) error {
 	}
 	s.compacted = rev
 	s.log = slices.Clone(s.since(rev))
+	s.log = slices.DeleteFunc(s.log, func(c change) bool { // put and deleted at rev: the deletion is left
+		return c.kv.ModRevision == rev && !c.dead && s.at(string(c.kv.Key), rev) != c.kv
+	})
 	s.names = slices.DeleteFunc(s.names, func(name string) bool {
 		vs := s.keys[name]
 		for len(vs) > 1 && vs[1].kv.ModRevision <= rev {
