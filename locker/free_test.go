@@ -37,7 +37,7 @@ func TestSeveralLocksOfWhichOneIsHeldAreAcquiredWhenItIsFree(t *testing.T) {
 		held := locktest.Acquire(t, holder, several[1])
 		got := locktest.Async(t, func() *locker.HoldSet { return acquireAll(t, a, several...) })
 		if holder == b {
-			locktest.UntilQueued(t, b, several[1], 1)
+			locktest.UntilQueued(t, b, several[1], 2)
 		}
 		locktest.Release(t, held)
 		h := got()
