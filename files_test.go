@@ -24,7 +24,7 @@ var files = strings.Fields(`
 	acquire.go attempt.go shared.go slots.go leases.go
 	ending.go release.go risk.go holdset.go reading.go atleast.go hold.go
 	requeue.go lanes.go pass.go entry.go retain.go
-	contexts.go locker.go options.go hooks.go hook.go errors.go owner.go token.go unkept.go`)
+	contexts.go locker.go options.go hooks.go hook.go errors.go owner.go token.go`)
 
 // upwards is what they use besides. docs/architecture.md has the reasons.
 var upwards = strings.Fields(`

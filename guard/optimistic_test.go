@@ -3,7 +3,6 @@ package guard_test
 import (
 	"context"
 	"errors"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -279,36 +278,8 @@ func TestAnUpdateWithoutTheLockThatFailsStoresNothing(t *testing.T) {
 	l := s.locker(t)
 	g := alone(l)
 	rev := s.put(t, "7")
-	for name, fn := range map[string]func(cancel context.CancelCauseFunc) (int, error){
-		"by an error":            func(context.CancelCauseFunc) (int, error) { return 8, errMine },
-		"by a panic":             func(context.CancelCauseFunc) (int, error) { panic(errMine) },
-		"by Goexit":              func(context.CancelCauseFunc) (int, error) { runtime.Goexit(); return 8, nil },
-		"as its context is done": func(cancel context.CancelCauseFunc) (int, error) { cancel(errMine); return 8, nil },
-	} {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithCancelCause(t.Context())
-			defer cancel(nil)
-			ended := make(chan error)
-			go func() {
-				err := errMine // of an exit
-				defer func() { ended <- err }()
-				defer func() {
-					if p := recover(); p != nil {
-						err = p.(error)
-					}
-				}()
-				var v int
-				v, err = g.Update(ctx, func(context.Context, int) (int, error) { err = errMine; return fn(cancel) })
-				if v != 0 {
-					t.Errorf("got %d", v)
-				}
-			}()
-			wantErr(t, receive(t, ended), errMine)
-			s.wantUntouched(t, rev)
-			wantFree(t, l) // here, too
-		})
-	}
-	for name, c := range map[string]struct {
+	failing(t, s, l, g, rev)
+	for _, c := range map[string]struct {
 		codec lame
 		want  error
 	}{"decode": {lame{unmarshal: errMine}, guard.ErrDecode}, "encode": {lame{marshal: errMine}, guard.ErrEncode}} {
@@ -316,7 +287,6 @@ func TestAnUpdateWithoutTheLockThatFailsStoresNothing(t *testing.T) {
 		wantErr(t, err, c.want, errMine)
 		wantOp(t, err, "update")
 		s.wantUntouched(t, rev)
-		_ = name
 	}
 	_, err := guard.New(l, key, guard.Stored(guard.Bytes[string]()), guard.Optimistic[string]()).Update(t.Context(),
 		func(context.Context, string) (string, error) { return strings.Repeat("x", 3<<20), nil })

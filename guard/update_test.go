@@ -129,8 +129,15 @@ func (s store) wantUntouched(t *testing.T, rev int64) {
 func TestAnUpdateWhoseFunctionFailsStoresNothing(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	g := counter(s.locker(t))
+	l := s.locker(t)
+	g := counter(l)
 	rev := s.put(t, "7")
+	failing(t, s, l, g, rev)
+}
+
+// failing updates the value by g in each way in which the function fails, and wants nothing to be stored, and the lock to be free, also
+// for l, which g has.
+func failing(t *testing.T, s store, l *locker.Locker, g *guard.Guard[int], rev int64) {
 	for name, fn := range map[string]func(cancel context.CancelCauseFunc) (int, error){
 		"by an error":            func(context.CancelCauseFunc) (int, error) { return 8, errMine },
 		"by a panic":             func(context.CancelCauseFunc) (int, error) { panic(errMine) },
@@ -160,6 +167,7 @@ func TestAnUpdateWhoseFunctionFailsStoresNothing(t *testing.T) {
 			}()
 			wantErr(t, receive(t, ended), errMine)
 			s.wantUntouched(t, rev)
+			wantFree(t, l)
 		})
 	}
 }

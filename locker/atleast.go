@@ -62,7 +62,7 @@ func (h *Hold) move(ctx context.Context) error {
 	defer cancel()
 	err := h.stay.Move(under)
 	if err == nil {
-		l.unkept.remove(h)
+		l.unkept.Remove(h)
 	}
 	return err
 }

@@ -58,7 +58,7 @@ func (l *Locker) Close() error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), closePatience, ErrUnavailable)
 	defer cancel()
 	stop := time.AfterFunc(closePatience/2, func() { l.stopGrants(ErrClosed) })
-	for _, h := range l.unkept.await(l.grants) {
+	for _, h := range l.unkept.Await(l.grants) {
 		l.freesEarly(h, errSlowEnd)
 	}
 	l.stopAll(ErrClosed)

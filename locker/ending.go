@@ -55,7 +55,7 @@ func (h *Hold) endUnless(mine *HoldSet, cause error) (done bool, other *HoldSet)
 // owe notes for Close that h, which has ended, is yet to be kept, if AtLeast says so.
 func (h *Hold) owe() {
 	if h.held < h.atLeast {
-		h.entry.l.unkept.add(h)
+		h.entry.l.unkept.Add(h)
 	}
 }
 

@@ -56,7 +56,7 @@ type Locker struct {
 	losses    *losswatch.Watcher
 	updates   *optimistic.Table[AcquireOption]
 	lingering linger.Config
-	unkept    unkept[*Hold]
+	unkept    linger.Waitlist[*Hold] // have ended, and their locks are to stay taken, but etcd does not know that yet
 
 	mu     sync.Mutex  // guards closed, waited and early; never held over a callback, a hook or a call to etcd
 	closed atomic.Bool // set under mu

@@ -62,7 +62,6 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 		Prefix: c.prefix, Owner: c.owner, Log: c.log,
 	})
 	l.retained = retain.New(retain.Config{Batch: l.batch, For: c.retain, Trust: maxHandoff, Drain: l.drain})
-	l.unkept.fewer = make(chan struct{}, 1)
 	l.lingering = linger.Config{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds}
 	l.inspector = &inspect.Inspector{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds, Prefix: c.prefix}
 	l.updates = l.newUpdates()

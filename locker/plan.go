@@ -147,7 +147,7 @@ func (p *commitPlan) carriedOut(ctx *xctx.Grace, rev int64, answers []*pb.Respon
 		_ = h.each(func(m *Hold) error {
 			if m.stay != nil {
 				m.stay.Moved(rev)
-				m.entry.l.unkept.remove(m)
+				m.entry.l.unkept.Remove(m)
 				defer m.outlast(true, m.markFreed)
 				m.notifyEnd()
 				return nil

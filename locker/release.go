@@ -210,7 +210,7 @@ func (h *Hold) vacate(ctx *xctx.Grace) error {
 
 // markFreed notes that the release is settled: the lock is free, passed on, or lost.
 func (h *Hold) markFreed() {
-	h.entry.l.unkept.remove(h)
+	h.entry.l.unkept.Remove(h)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.settled = true

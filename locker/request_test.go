@@ -114,19 +114,23 @@ func TestAHolderHearsThatSomebodyAsksForTheLock(t *testing.T) {
 	}
 }
 
-func TestAllWhoShareALockAreAsked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a, b := lockertest.NewPair(t)
-		var holds []*locker.Hold
-		for _, l := range []*locker.Locker{a, a, b} {
-			holds = append(holds, locktest.Acquire(t, l, key, locker.Shared()))
-		}
-		request(t, a, "write")
-		for _, h := range holds {
-			wantRequest(t, h, 3*time.Second, "a", "write")
-			locktest.Release(t, h)
-		}
-	})
+func TestAllWhoHoldTogetherAreAsked(t *testing.T) {
+	for name, opt := range map[string]locker.AcquireOption{"shared": locker.Shared(), "slots": locker.Slots(3)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := lockertest.NewPair(t)
+				var holds []*locker.Hold
+				for _, l := range []*locker.Locker{a, a, b} {
+					holds = append(holds, locktest.Acquire(t, l, key, opt))
+				}
+				request(t, a, "write")
+				for _, h := range holds {
+					wantRequest(t, h, 3*time.Second, "a", "write")
+					locktest.Release(t, h)
+				}
+			})
+		})
+	}
 }
 
 func TestASetIsAskedWhenOneOfItsLocksIs(t *testing.T) {

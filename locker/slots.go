@@ -18,6 +18,9 @@ const maxSlots = 10_000
 // than those of all who will; among holds with the same n it says nothing. A Fence holds until this
 // hold is released, and others' hold at the same time; so it is with Commit.
 //
+// A TryAcquire that comes together with another caller may queue for a moment, to see whether there
+// is a slot for it, and leaves nothing.
+//
 // n is 10,000 at most. Slots with Shared, Announcing or AtLeast is
 // ErrInvalidOption. Slots are not retained.
 func Slots(n int) AcquireOption {
