@@ -23,6 +23,20 @@ func TestALossWhileSeveralLocksAreBoundEndsAll(t *testing.T) {
 	}
 }
 
+func TestTheOthersAreFreedWhenOneIsLostBeforeSeveralLocksAreBound(t *testing.T) {
+	t.Parallel()
+	a, b, _, _ := newPair(t)
+	var holds []*locker.Hold
+	for _, k := range several {
+		holds = append(holds, locktest.Acquire(t, a, k))
+	}
+	if _, err := b.Evict(t.Context(), several[1]); err != nil {
+		t.Fatal(err)
+	}
+	locktest.WantErr(t, locker.BindLost(t.Context(), holds[1], holds...), locker.ErrLost)
+	locktest.Release(t, acquireAll(t, b, several...))
+}
+
 func TestAHoldThatWasOverdueStaysLost(t *testing.T) {
 	t.Parallel()
 	a, b, _, _ := newPair(t)

@@ -59,6 +59,17 @@ func BindAndEnd(l *Locker) (goOn int) {
 	return goOn
 }
 
+// BindLost makes one HoldSet of holds, as AcquireAll does, of which one is lost before, and told
+// of that once more while they are bound.
+func BindLost(ctx context.Context, lost *Hold, holds ...*Hold) error {
+	s := &HoldSet{holds: holds}
+	lost.lose(ReasonEvicted)
+	err := s.bind()
+	lost.lose(ReasonEvicted)
+	_ = s.Release(ctx)
+	return err
+}
+
 // Watched returns how many entries of l's holds have a watch in place.
 func Watched(l *Locker) int {
 	return l.losses.Placed()

@@ -128,11 +128,12 @@ func (s *HoldSet) bind() error {
 }
 
 // end ends all holds of s for the cause of one, as Hold.end does for that one.
-// After a release, its caller sees to all of them, and there are no others.
+// After a release, its caller sees to all of them, and there are no others. If that one
+// ended before it was bound, AcquireAll is about to release them.
 func (s *HoldSet) end(h *Hold, cause error) (done bool, others []*Hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
+	if s.ended || cause != ErrReleased && h.endCause() != nil {
 		return false, nil
 	}
 	s.ended = true

@@ -23,7 +23,6 @@ var errStale = errors.New("locker: stale queue entry")
 // put may be sent several times: it does nothing where an earlier one was
 // carried out, which is adopted then.
 func (e *Entry) enter(ctx context.Context, try bool) error {
-	e.Sent = true
 	write := e.set.cfg.Etcd.Entering(ctx, e.Lease.Writes())
 	defer write.Stop()
 	err := calls.Retry(write, func(ctx context.Context) error { return e.enterOnce(ctx, try) })
@@ -35,6 +34,7 @@ func (e *Entry) enter(ctx context.Context, try bool) error {
 
 func (e *Entry) enterOnce(ctx context.Context, try bool) (err error) {
 	for {
+		e.Sent = true
 		if try {
 			err = e.putIfFree(ctx)
 		} else {

@@ -229,6 +229,20 @@ func TestARefusedPutHasSentNothing(t *testing.T) {
 	})
 }
 
+// What is refused for a moment is sent again, and that answer may be lost.
+func TestAnEntryWhoseAnswerIsLostAfterARefusalIsSent(t *testing.T) {
+	for way, m := range modes {
+		t.Run(way, func(t *testing.T) {
+			inBed(t, func(t *testing.T, b *bed) {
+				b.next(etcdsim.Fate{Refuse: rpctypes.ErrGRPCRequestTooManyRequests}, etcdsim.Fate{Lose: etcdsim.Answer})
+				e := b.entry(100, m.mode)
+				b.obtain(e, m.try)
+				b.holds(e)
+			})
+		})
+	}
+}
+
 // Etcd may say that it has no space after it has carried out a put.
 func TestWithoutSpaceAnEntryIsLookedFor(t *testing.T) {
 	inBed(t, func(t *testing.T, b *bed) {
