@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/phpgao/elock/examples/internal/child"
@@ -28,15 +27,13 @@ var skews = []struct {
 // A parent starts the nodes, prints what they tell, and kills one.
 type parent struct {
 	config
-	out     io.Writer
-	start   time.Time // the first tick
-	events  chan event
-	senders sync.WaitGroup // of events
-	nodes   map[string]child.Process
-	ready   int
-	killed  string
-	runs    map[string]int // how often each tick was started
-	done    map[string]int // and done
+	*child.Group[event]
+	out    io.Writer
+	start  time.Time // the first tick
+	ready  int
+	killed string
+	runs   map[string]int // how often each tick was started
+	done   map[string]int // and done
 }
 
 // run starts an etcd and the nodes, and checks that each tick was done once. It leaves
@@ -52,9 +49,8 @@ func run(ctx context.Context, c config, out io.Writer) error {
 	defer etcd.Stop()
 	p := &parent{
 		config: c,
+		Group:  child.NewGroup(hasEnded),
 		out:    out,
-		events: make(chan event),
-		nodes:  make(map[string]child.Process),
 		runs:   make(map[string]int),
 		done:   make(map[string]int),
 	}
@@ -73,43 +69,23 @@ func (p *parent) tick(i int) string {
 
 // live starts the nodes and returns when all have ended. It stops them when ctx is done,
 // or one of them fails.
-func (p *parent) live(ctx context.Context, endpoint string) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for _, s := range skews {
-		if err = p.launch(ctx, node{Name: s.node, Endpoint: endpoint, Skew: s.skew, Ticks: p.ticks, LockAlone: p.lockAlone}); err != nil {
-			cancel()
-			break
+func (p *parent) live(ctx context.Context, endpoint string) error {
+	return p.Play(ctx, func(ctx context.Context) error {
+		for _, s := range skews {
+			if err := p.Start(ctx, s.node, node{Name: s.node, Endpoint: endpoint, Skew: s.skew, Ticks: p.ticks, LockAlone: p.lockAlone}); err != nil {
+				return err
+			}
 		}
-	}
-	go func() {
-		p.senders.Wait()
-		close(p.events)
-	}()
-	for e := range p.events {
-		if wrong := p.handle(ctx, e); wrong != nil {
-			err = errors.Join(err, fmt.Errorf("%s: %w", e.Node, wrong))
-			cancel()
-		}
-	}
-	return err
+		return nil
+	}, p.handle)
 }
 
-// launch runs this program again, as a node. Once ctx is done it is killed.
-func (p *parent) launch(ctx context.Context, n node) error {
-	c, err := child.Start(ctx, n)
+func hasEnded(name string, err error) event {
+	e := event{Node: name, Kind: ended}
 	if err != nil {
-		return err
+		e.Err = err.Error()
 	}
-	p.nodes[n.Name] = c
-	p.senders.Go(func() {
-		e := event{Node: n.Name, Kind: ended}
-		if err := child.Listen(c, func(e event) { p.events <- e }); err != nil {
-			e.Err = err.Error()
-		}
-		p.events <- e
-	})
-	return nil
+	return e
 }
 
 // handle prints an event. It lets a job go on, and kills its node if it is the first one
@@ -119,7 +95,7 @@ func (p *parent) handle(ctx context.Context, e event) error {
 	case ready:
 		if p.ready++; p.ready == len(skews) {
 			p.start = time.Now().Add(every + every/2).Round(every)
-			for _, n := range p.nodes {
+			for _, n := range p.Processes {
 				n.Say(p.start.Format(time.RFC3339))
 			}
 		}
@@ -129,19 +105,19 @@ func (p *parent) handle(ctx context.Context, e event) error {
 		if !p.lockAlone && p.killed == "" && e.Tick == p.tick(p.ticks/2) {
 			p.killed = e.Node
 			p.print(event{Node: e.Node, Tick: e.Tick, Kind: "KILLED"}, "its lock is free when its lease ends")
-			return p.nodes[e.Node].Cmd.Process.Kill()
+			return p.Processes[e.Node].Cmd.Process.Kill()
 		}
-		p.nodes[e.Node].Say("")
+		p.Processes[e.Node].Say("")
 	case done:
 		p.print(e, "")
 		p.done[e.Tick]++
 	case found, old:
 		p.print(e, "")
 	case failed:
-		return errors.New(e.Err)
+		return fmt.Errorf("%s: %s", e.Node, e.Err)
 	case ended:
 		if e.Err != "" && e.Node != p.killed && ctx.Err() == nil {
-			return errors.New(e.Err)
+			return fmt.Errorf("%s: %s", e.Node, e.Err)
 		}
 	}
 	return nil

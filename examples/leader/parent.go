@@ -26,12 +26,10 @@ const termTime = 700 * time.Millisecond
 
 // A parent starts the nodes, observes the election, and says what is to happen.
 type parent struct {
-	out     io.Writer
-	mu      sync.Mutex // guards out and killed
-	events  chan event
-	senders sync.WaitGroup // of events
-	nodes   map[string]child.Process
-	killed  string
+	*child.Group[event]
+	out    io.Writer
+	mu     sync.Mutex // guards out and killed
+	killed string
 }
 
 // run starts an etcd and the nodes, has the leader hand over to each other node, kills
@@ -42,7 +40,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return errors.Join(ctx.Err(), err)
 	}
 	defer etcd.Stop()
-	p := &parent{out: out, events: make(chan event), nodes: make(map[string]child.Process)}
+	p := &parent{Group: child.NewGroup(hasEnded), out: out}
 	p.print("", "etcd at %s", etcd.Endpoint())
 	stopObserving, err := p.observe(ctx, etcd.Endpoint())
 	if err != nil {
@@ -95,31 +93,31 @@ func (p *parent) observe(ctx context.Context, endpoint string) (stop func(), err
 
 // live starts the nodes and returns who led, in order, when all have ended.
 func (p *parent) live(ctx context.Context, endpoint string) (led []string, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for _, name := range names {
-		if err = p.launch(ctx, node{Name: name, Endpoint: endpoint}); err != nil {
-			cancel()
-			break
+	err = p.Play(ctx, func(ctx context.Context) error {
+		for _, name := range names {
+			if err := p.Start(ctx, name, node{Name: name, Endpoint: endpoint}); err != nil {
+				return err
+			}
 		}
-	}
-	go func() {
-		p.senders.Wait()
-		close(p.events)
-	}()
-	for e := range p.events {
+		return nil
+	}, func(ctx context.Context, e event) error {
 		if e.Kind == leads {
 			led = append(led, e.Node)
 			p.print(e.Node, "leads with token %d", e.Token)
 			n := len(led)
 			time.AfterFunc(termTime, func() { p.next(n, e.Node) })
 		}
-		if wrong := p.handle(ctx, e); wrong != nil {
-			err = errors.Join(err, fmt.Errorf("%s: %w", e.Node, wrong))
-			cancel()
-		}
-	}
+		return p.handle(ctx, e)
+	})
 	return led, err
+}
+
+func hasEnded(name string, err error) event {
+	e := event{Node: name, Kind: ended}
+	if err != nil {
+		e.Text = err.Error()
+	}
+	return e
 }
 
 // next says what comes after the n-th term, of that node.
@@ -132,35 +130,18 @@ func (p *parent) next(n int, leader string) {
 				to = names[(i+1)%len(names)]
 			}
 		}
-		p.nodes[leader].Say(to)
+		p.Processes[leader].Say(to)
 	case n == len(names):
 		p.print(leader, "KILLED; its term ends with its lease")
 		p.mu.Lock()
 		p.killed = leader
 		p.mu.Unlock()
-		_ = p.nodes[leader].Cmd.Process.Kill()
+		_ = p.Processes[leader].Cmd.Process.Kill()
 	case n == len(names)+1:
-		for _, n := range p.nodes {
+		for _, n := range p.Processes {
 			_ = n.Stdin.Close() // they end
 		}
 	}
-}
-
-// launch runs this program again, as a node. Once ctx is done it is killed.
-func (p *parent) launch(ctx context.Context, n node) error {
-	c, err := child.Start(ctx, n)
-	if err != nil {
-		return err
-	}
-	p.nodes[n.Name] = c
-	p.senders.Go(func() {
-		e := event{Node: n.Name, Kind: ended}
-		if err := child.Listen(c, func(e event) { p.events <- e }); err != nil {
-			e.Text = err.Error()
-		}
-		p.events <- e
-	})
-	return nil
 }
 
 // handle prints an event, and returns what is wrong.
@@ -169,13 +150,13 @@ func (p *parent) handle(ctx context.Context, e event) error {
 	case ends:
 		p.print(e.Node, "%s", e.Text)
 	case failed:
-		return errors.New(e.Text)
+		return fmt.Errorf("%s: %s", e.Node, e.Text)
 	case ended:
 		p.mu.Lock()
 		killed := p.killed
 		p.mu.Unlock()
 		if e.Text != "" && e.Node != killed && ctx.Err() == nil {
-			return errors.New(e.Text)
+			return fmt.Errorf("%s: %s", e.Node, e.Text)
 		}
 	}
 	return nil

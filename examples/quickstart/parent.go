@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/phpgao/elock/examples/internal/child"
@@ -21,50 +19,41 @@ const (
 // A parent starts the sellers, prints what they tell, and makes things go
 // wrong.
 type parent struct {
-	locker   *locker.Locker
-	args     []string // for all sellers
-	began    time.Time
-	events   chan event
-	senders  sync.WaitGroup // of events
-	sellers  map[string]child.Process
-	ready    int
-	orphan   SKU                    // the item whose lock the killed seller held
-	reported map[SKU][]locker.Token // the sales
+	*child.Group[event] // the sellers
+	locker              *locker.Locker
+	args                []string // for all sellers
+	began               time.Time
+	ready               int
+	orphan              SKU                    // the item whose lock the killed seller held
+	reported            map[SKU][]locker.Token // the sales
 }
 
 func newParent(l *locker.Locker, args ...string) *parent {
 	return &parent{
+		Group:    child.NewGroup(func(name string, err error) event { return event{Seller: name, Kind: "ended", Err: err} }),
 		locker:   l,
 		args:     args,
 		began:    time.Now(),
-		events:   make(chan event),
-		sellers:  make(map[string]child.Process),
 		reported: make(map[SKU][]locker.Token),
 	}
 }
 
 // run starts the sellers and returns when all have ended. It stops them when
 // ctx is done, or one of them fails.
-func (p *parent) run(ctx context.Context) (failed error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for _, name := range []string{killed, evicted, "cleo", "dan"} {
-		if failed = p.start(ctx, name); failed != nil {
-			cancel()
-			break
+func (p *parent) run(ctx context.Context) error {
+	return p.Play(ctx, func(ctx context.Context) error {
+		for _, name := range []string{killed, evicted, "cleo", "dan"} {
+			if err := p.start(ctx, name); err != nil {
+				return err
+			}
 		}
-	}
-	go func() {
-		p.senders.Wait()
-		close(p.events)
-	}()
-	for e := range p.events {
+		return nil
+	}, func(ctx context.Context, e event) error {
 		if err := p.handle(ctx, e); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", e.Seller, err))
-			cancel()
+			return fmt.Errorf("%s: %w", e.Seller, err)
 		}
-	}
-	return failed
+		return nil
+	})
 }
 
 // start runs this program again, as a seller. Once ctx is done it closes the
@@ -78,20 +67,16 @@ func (p *parent) start(ctx context.Context, name string) error {
 	if err := c.Cmd.Start(); err != nil {
 		return err
 	}
-	p.sellers[name] = c
-	p.senders.Go(func() {
-		err := child.Listen(c, func(e event) { p.events <- e })
-		p.events <- event{Seller: name, Kind: "ended", Err: err}
-	})
+	p.Add(name, c)
 	return nil
 }
 
 func (p *parent) handle(ctx context.Context, e event) error {
 	switch e.Kind {
 	case "ready":
-		p.print(e, "process %d", p.sellers[e.Seller].Cmd.Process.Pid)
-		if p.ready++; p.ready == len(p.sellers) {
-			for name := range p.sellers {
+		p.print(e, "process %d", p.Processes[e.Seller].Cmd.Process.Pid)
+		if p.ready++; p.ready == len(p.Processes) {
+			for name := range p.Processes {
 				p.order(name) // open the shop
 			}
 		}
@@ -110,7 +95,7 @@ func (p *parent) handle(ctx context.Context, e event) error {
 		if e.Seller == killed {
 			p.orphan = e.SKU
 			p.print(event{Seller: killed, Kind: "KILLED", SKU: e.SKU}, "its lock is free when its lease ends")
-			return p.sellers[killed].Cmd.Process.Kill()
+			return p.Processes[killed].Cmd.Process.Kill()
 		}
 		time.AfterFunc(evictAfter, func() { p.evict(ctx, e) })
 	case "lost":
@@ -124,7 +109,7 @@ func (p *parent) handle(ctx context.Context, e event) error {
 }
 
 // order sends a line to a seller. It does not matter if the seller has ended.
-func (p *parent) order(name string) { p.sellers[name].Say("") }
+func (p *parent) order(name string) { p.Processes[name].Say("") }
 
 // evict takes the lock of e from its holder, as an operator would.
 func (p *parent) evict(ctx context.Context, e event) {

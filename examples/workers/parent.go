@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/phpgao/elock/examples/internal/child"
@@ -25,11 +24,9 @@ var names = []string{"ada", "ben", "cleo", "dan"}
 // A parent starts the nodes, gives them jobs, prints what they tell, and kills one.
 type parent struct {
 	config
-	out     io.Writer
-	events  chan event
-	senders sync.WaitGroup // of events
-	nodes   map[string]child.Process
-	killed  string
+	*child.Group[event]
+	out    io.Writer
+	killed string
 
 	todo   map[int]string // which node has which job that is not done
 	uses   []use
@@ -57,7 +54,7 @@ func run(ctx context.Context, c config, out io.Writer) error {
 		return errors.Join(ctx.Err(), err)
 	}
 	defer etcd.Stop()
-	p := &parent{config: c, out: out, events: make(chan event), nodes: make(map[string]child.Process), todo: make(map[int]string)}
+	p := &parent{config: c, Group: child.NewGroup(hasEnded), out: out, todo: make(map[int]string)}
 	fmt.Fprintf(out, "etcd at %s; %d jobs in %d processes, %d slots\n\n", etcd.Endpoint(), c.jobs, len(names), c.slots)
 	if err := p.live(ctx, etcd.Endpoint()); err != nil || ctx.Err() != nil {
 		return errors.Join(ctx.Err(), err)
@@ -73,58 +70,35 @@ func (p *parent) job(id int) job {
 	return job{id, 1}
 }
 
-// live starts the nodes and returns when all have ended. It stops them when ctx is done,
-// or one of them fails.
-func (p *parent) live(ctx context.Context, endpoint string) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for _, name := range names {
-		if err = p.launch(ctx, node{Name: name, Endpoint: endpoint, Slots: p.slots}); err != nil {
-			cancel()
-			break
+// live starts the nodes, gives them all jobs, and returns when all have ended. It stops
+// them when ctx is done, or one of them fails.
+func (p *parent) live(ctx context.Context, endpoint string) error {
+	return p.Play(ctx, func(ctx context.Context) error {
+		for _, name := range names {
+			if err := p.Start(ctx, name, node{Name: name, Endpoint: endpoint, Slots: p.slots}); err != nil {
+				return err
+			}
 		}
-	}
-	go func() {
-		p.senders.Wait()
-		close(p.events)
-	}()
-	for id := range p.jobs {
-		p.assign(id, names[id%len(names)])
-	}
-	for e := range p.events {
-		if wrong := p.handle(ctx, e); wrong != nil {
-			err = errors.Join(err, fmt.Errorf("%s: %w", e.Node, wrong))
-			cancel()
+		for id := range p.jobs {
+			p.assign(id, names[id%len(names)])
 		}
-	}
-	return err
+		return nil
+	}, p.handle)
 }
 
-// launch runs this program again, as a node. Once ctx is done it is killed.
-func (p *parent) launch(ctx context.Context, n node) error {
-	c, err := child.Start(ctx, n)
+func hasEnded(name string, err error) event {
+	e := event{Node: name, Kind: ended, At: time.Now()}
 	if err != nil {
-		return err
+		e.Err = err.Error()
 	}
-	p.nodes[n.Name] = c
-	p.senders.Go(func() {
-		e := event{Node: n.Name, Kind: ended}
-		if err := child.Listen(c, func(e event) { p.events <- e }); err != nil {
-			e.Err = err.Error()
-		}
-		e.At = time.Now()
-		p.events <- e
-	})
-	return nil
+	return e
 }
 
 // assign gives a job to a node.
 func (p *parent) assign(id int, node string) {
 	order, _ := json.Marshal(p.job(id)) // two numbers
 	p.todo[id] = node
-	if c, ok := p.nodes[node]; ok {
-		c.Say(string(order))
-	}
+	p.Processes[node].Say(string(order))
 }
 
 // handle prints an event. When a quarter of the jobs has begun, it kills the node of the
@@ -137,24 +111,24 @@ func (p *parent) handle(ctx context.Context, e event) error {
 		if p.begun++; p.killed == "" && p.begun >= max(1, p.jobs/4) {
 			p.killed = e.Node
 			p.print(event{Node: e.Node, Job: e.Job, Kind: "KILLED"}, "its slots are free when its lease ends")
-			return p.nodes[e.Node].Cmd.Process.Kill()
+			return p.Processes[e.Node].Cmd.Process.Kill()
 		}
 	case done:
 		p.uses = append(p.uses, use{e.At, e.Node, e.Job, -e.Job.Weight})
 		delete(p.todo, e.Job.ID)
 		if len(p.todo) == 0 && !p.ending {
 			p.ending = true
-			for _, n := range p.nodes {
+			for _, n := range p.Processes {
 				n.Stdin.Close()
 			}
 		}
 	case failed:
-		return errors.New(e.Err)
+		return fmt.Errorf("%s: %s", e.Node, e.Err)
 	case ended:
 		if e.Node == p.killed {
 			p.bury(e)
 		} else if e.Err != "" && ctx.Err() == nil {
-			return errors.New(e.Err)
+			return fmt.Errorf("%s: %s", e.Node, e.Err)
 		}
 	}
 	return nil

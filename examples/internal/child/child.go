@@ -79,8 +79,12 @@ func Main[C any](live func(*C) error, failed func(*C, error)) bool {
 // Tell has a child process tell its parent of event, in one piece: nobody who is killed leaves half a line.
 func Tell(event any) { json.NewEncoder(os.Stdout).Encode(event) }
 
-// Say sends a line to the process. It does not matter if that has ended.
-func (p Process) Say(line string) { io.WriteString(p.Stdin, line+"\n") }
+// Say sends a line to the process. It does not matter if that has ended, or if there is none.
+func (p Process) Say(line string) {
+	if p.Stdin != nil {
+		io.WriteString(p.Stdin, line+"\n")
+	}
+}
 
 // Listen calls heard with each event that a started process tells, until it has ended. The error is that of its end.
 func Listen[E any](p Process, heard func(E)) error {
