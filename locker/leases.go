@@ -63,6 +63,9 @@ func (l *Locker) keepLease(seconds int64) time.Duration {
 // leaseLost ends all holds under a lease.
 func (l *Locker) leaseLost(s *lease.Lease, why lease.Loss) {
 	reason := reasonOf(why)
+	if sent, err := s.Unheard(); why == lease.Overdue && err != nil {
+		l.etcd.Unheard(sent, err) // the lease's own trouble goes with it
+	}
 	holds := l.holds.All(func(h *Hold) bool { return h.entry.Lease == s })
 	n := endAll(holds, func(h *Hold) error { return &LostError{Reason: reason, Token: h.token} })
 	l.log.Warn("elock: lease lost", "lease", int64(s.ID()), "reason", reason.String(), "holds", n, "owner", l.owner)

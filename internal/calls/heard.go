@@ -15,6 +15,9 @@ import (
 // nothing says so.
 func (c *Client) Silence() (since time.Time, err error) { return c.heard.Silence() }
 
+// Unheard notes that what was sent at that time, and all of its kind since, has not been answered.
+func (c *Client) Unheard(sent clock.Instant, err error) { c.heard.Failed(int64(sent.Mono), err) }
+
 // hear notes what the end of a call says of etcd. A refusal is an answer. What a caller has soon given up says nothing.
 func (c *Client) hear(sent int64, err error) {
 	waited := time.Duration(clock.Mono() - sent)

@@ -172,11 +172,11 @@ func (k *keeper) failed(s *Lease, now clock.Instant, err error) {
 	r := &s.schedule
 	r.waiting = false
 	r.next = now.Add(min(s.ttl/20, maxWake))
-	since := time.Unix(0, int64(r.sent.Wall))
+	sent := r.sent
 	if old := s.trouble.Load(); old != nil {
-		since = old.since
+		sent = old.sent
 	}
-	s.trouble.Store(&trouble{since, err})
+	s.trouble.Store(&trouble{sent, err})
 	if r.fails++; r.fails == 1 {
 		left := s.remaining(now)
 		k.cfg.Log.Warn("elock: lease not renewed; retrying", "lease", int64(s.id), "left", left, "err", err)

@@ -1,6 +1,10 @@
 package lease
 
-import "time"
+import (
+	"time"
+
+	"github.com/phpgao/elock/internal/clock"
+)
 
 // riskPart is the part of its TTL that is left of a lease at risk. A renewal is due while more than half of the TTL is left, and sent
 // again a quarter later at most: one that is lost puts no lease at risk.
@@ -23,18 +27,28 @@ func (k *keeper) noteRisk(s *Lease, left time.Duration) time.Duration {
 	return left - s.ttl/riskPart
 }
 
-// A trouble says since when renewals of a lease are not answered, and why not.
+// A trouble says when the first renewal of a lease was sent that is not answered, and nothing since, and why not.
 type trouble struct {
-	since time.Time
-	err   error
+	sent clock.Instant
+	err  error
+}
+
+func (t *trouble) since() time.Time { return time.Unix(0, int64(t.sent.Wall)) }
+
+// Unheard returns when the first renewal was sent since which none of the lease was answered, and the last error of one; nil if all are.
+func (s *Lease) Unheard() (sent clock.Instant, err error) {
+	if now := s.trouble.Load(); now != nil {
+		return now.sent, now.err
+	}
+	return clock.Instant{}, nil
 }
 
 // Trouble returns since when renewals of some lease are not answered, and the last error of one; the zero time if all are.
 func (t *Set) Trouble() (since time.Time, err error) {
 	t.pools.Range(func(_, p any) bool {
 		p.(*pool).each(func(s *Lease) {
-			if now := s.trouble.Load(); now != nil && (since.IsZero() || now.since.Before(since)) {
-				since, err = now.since, now.err
+			if now := s.trouble.Load(); now != nil && (since.IsZero() || now.since().Before(since)) {
+				since, err = now.since(), now.err
 			}
 		})
 		return true
