@@ -125,6 +125,8 @@ func newClient(encoded string) error {
 	for w := range workers {
 		all.Go(func() { c.work(stop, w) })
 	}
+	all.Go(func() { c.campaign(stop) })
+	all.Go(func() { c.tick(stop) })
 	all.Wait()
 	err = c.l.Close()
 	c.journal.add(event{Kind: closed, At: now(), Err: text(err)})

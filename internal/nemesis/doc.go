@@ -16,8 +16,9 @@
 //
 // A client is a process: this test binary, run again. Its workers take locks in all the ways there are. Under a lock they
 // read, and then write, two registers: one in etcd, whose writes carry Hold.Fence and do not compare the value, so that two
-// holders would overwrite each other; and one that is no part of etcd and knows nothing but tokens. Every client sees the
-// members through proxies of its own, and behind these is one for each member, which all clients share.
+// holders would overwrite each other; and one that is no part of etcd and knows nothing but tokens. A client also campaigns
+// in an election, and runs the ticks of one job with once.Do, one after the other. Every client sees the members through
+// proxies of its own, and behind these is one for each member, which all clients share.
 //
 // # Faults
 //
@@ -42,6 +43,10 @@
 // is an operator's act. Whoever deletes a key, evicts, or revokes a lease takes the lock away at once, and the old holder
 // hears of it afterwards: within 2 seconds where nothing else is wrong. Only the hold that was struck may be late, and only
 // by so much. Fences and tokens have no exception.
+//
+// A term of the election is judged as a hold, and to believe is to see IsLeader give true. Each tick is done once: nobody may
+// be told that it is done unless it was run to its end, and only one run may be told so. A run whose outcome is unknown, or
+// whose client was killed, may have done it.
 //
 // An acquire may fail with an error of etcd only where a fault explains it: no space, no permission, a wrong password.
 // Everything else passes, and the acquire with it waits.

@@ -22,6 +22,9 @@ const (
 	write   kind = "write"   // of Value over Prev begins
 	wrote   kind = "wrote"   // that write was answered: Err is "", fenced, or why nobody knows
 	renewed kind = "renewed" // a lease, which has Value seconds to live
+	begun   kind = "begun"   // a run of the tick Value
+	ran     kind = "ran"     // that run returns nil now
+	ticked  kind = "ticked"  // Do of the tick Value returned: Err is "" if it is done, unknown, or why it is not; Prev is 1 if Do ran it
 	closed  kind = "closed"  // the client's Locker; Err says what it left behind
 )
 

@@ -36,6 +36,8 @@ type verdict struct {
 	betrayed int           // holds whose lease etcd ended before its time
 	longest  time.Duration // that such a one was believed in when others had its lock
 
+	ticks, again int // that are done, and that were begun more than once
+
 	unprovokedLosses int      // of leases, with nothing at fault
 	unexplained      []string // locks whose keys no operator deleted, among other faults, and how etcd says they went
 }
@@ -56,6 +58,7 @@ func judge(h history) verdict {
 	for _, x := range h.failures {
 		v.refused(h, x)
 	}
+	v.once(h.runs)
 	v.took = time.Since(began)
 	return v
 }

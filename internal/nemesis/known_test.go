@@ -19,6 +19,7 @@ type history struct {
 	promises map[int64][]promise // etcd's, by lease
 	fates    map[entry]fate      // of entries that are gone
 	failures []failure
+	runs     []run // of ticks
 }
 
 // A promise is etcd's answer to a client that granted or renewed a lease.

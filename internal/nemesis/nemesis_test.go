@@ -129,6 +129,7 @@ func (w *world) judge() {
 		h.ops = append(h.ops, s.ops...)
 		maps.Copy(h.promises, s.promises)
 		h.failures = append(h.failures, s.failures...)
+		h.runs = append(h.runs, s.runs...)
 		if s.end != nil && s.end.At > end && s.end.Err != "" {
 			t.Errorf("client %d, after all faults: %s", id, s.end.Err)
 		}
@@ -198,6 +199,8 @@ func figures(w *world, h history, v verdict, all window) string {
 	line("holds", "%d: %s", len(h.holds), list(ends))
 	line("fenced writes", "%s; %d made, none lost or made twice unless told above", list(outcomes), made)
 	line("writes by token", "%d accepted, %d visits of earlier holders refused", w.store.accepted, w.store.refused)
+	line("ticks", "%d done once, %d of them begun again", v.ticks, v.again)
+	line("terms", "%d of the election", len(byKey(h.holds, func(x hold) int { return x.key })[elected]))
 	line("faults", "%s; %d acts of an operator failed", list(w.counts), w.vain)
 	line("no space", "%d times; all acquires that etcd refused are explained by the faults, unless told above", w.full)
 	line("locks taken away", "%d times; known after %v at most, after %v with other faults", len(h.acts), v.latest.Round(time.Millisecond), v.later.Round(time.Millisecond))

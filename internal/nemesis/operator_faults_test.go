@@ -28,7 +28,7 @@ var operatorFaults = []fault{
 		})
 	}},
 	{evicted, func(h *hand, ctx context.Context) {
-		key := h.rng.IntN(keys)
+		key := h.rng.IntN(keys + 1) // perhaps the leader
 		h.operate(ctx, func(ctx context.Context, c *clientv3.Client) error {
 			resp, err := c.Get(ctx, lockOf(key).Path(prefix), clientv3.WithFirstCreate()...)
 			if err != nil || len(resp.Kvs) == 0 {
@@ -89,7 +89,7 @@ func evict(ctx context.Context, c *clientv3.Client, holder *mvccpb.KeyValue) err
 // entriesOf are the entries that keys in etcd stand for.
 func entriesOf(kvs ...*mvccpb.KeyValue) (all []entry) {
 	for _, kv := range kvs {
-		for key := range keys {
+		for key := range keys + 1 { // that of the election too
 			if strings.HasPrefix(string(kv.Key), lockOf(key).Path(prefix)) {
 				all = append(all, entry{key, kv.CreateRevision})
 			}

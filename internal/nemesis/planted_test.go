@@ -44,6 +44,15 @@ func threeWrites() history {
 	}
 }
 
+// twoTicks are done by one client each; the other is told.
+func twoTicks() []run {
+	return []run{
+		{client: 1, tick: 1, begun: 1, ended: 2, told: 3},
+		{client: 2, tick: 1, told: 3},
+		{client: 1, tick: 2, begun: 6, ended: 7, told: 9},
+	}
+}
+
 func TestGoodHistoriesPass(t *testing.T) {
 	for name, h := range map[string]history{
 		"nothing":               {},
@@ -96,6 +105,11 @@ func TestGoodHistoriesPass(t *testing.T) {
 			h.holds[1].granted = 4 * second
 			h.acts = []act{{name: deleted, entries: []entry{{0, 10}}, from: 3 * second, to: 3 * second}}
 		}),
+		"ticks": {runs: twoTicks()},
+		"a tick whose run fails, another whose outcome is unknown, and a third": {runs: append(twoTicks(),
+			run{client: 2, tick: 2, begun: 3, told: 5, err: errNotDone.Error()}, run{client: 1, tick: 3, begun: 10, ended: 11, told: 13, err: unknown}, run{client: 2, tick: 3, told: 14})},
+		"a tick whose client was killed when it was done": {runs: append(twoTicks(),
+			run{client: 1, tick: 3, begun: 10, ended: 11, err: killed}, run{client: 2, tick: 3, told: 14})},
 		"a write whose answer was lost": edit(threeWrites(), func(h *history) {
 			h.ops[1].at, h.ops[1].err = 0, killed
 		}),
@@ -179,6 +193,10 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 			h.resumed = []int64{3 * second}
 			h.promises[7] = append(h.promises[7], promise{5 * second, 4 * time.Second})
 		})},
+		{"a tick that is done twice", "done 2 times", history{runs: append(twoTicks(), run{client: 2, tick: 2, begun: 5, ended: 6, told: 8})}},
+		{"a tick that is left out", "tick 3: done 0 times", history{runs: append(twoTicks(), run{client: 2, tick: 4, begun: 10, ended: 11, told: 12})}},
+		{"a tick that nobody ran", "tick 3: done 0 times", history{runs: append(twoTicks(),
+			run{client: 1, tick: 3, begun: 10, told: 11, err: errNotDone.Error()}, run{client: 2, tick: 3, told: 12})}},
 		{"a lost update", "an update is lost", edit(threeWrites(), func(h *history) {
 			h.ops[1].prev, h.chains[0][1].prev = 0, 0
 		})},

@@ -12,10 +12,10 @@ import (
 	"github.com/phpgao/elock/locker"
 )
 
-// A stint is a hold as its client sees it.
+// A stint is a hold, or a term of the election, as its client sees it.
 type stint struct {
 	c     *client
-	h     *locker.Hold
+	h     held
 	key   int
 	token uint64
 	over  chan struct{} // closed when the client lets go; nil for a classic Lock
@@ -26,7 +26,15 @@ type stint struct {
 	told int64 // the last of them in the journal
 }
 
-func (c *client) begin(h *locker.Hold, key int, call int64) *stint {
+// held is a hold, or a term.
+type held interface {
+	Token() locker.Token
+	Context() context.Context
+	Err() error // nil: whoever asks may believe that it goes on
+	Fence() clientv3.Cmp
+}
+
+func (c *client) begin(h held, key int, call int64) *stint {
 	s := &stint{c: c, h: h, key: key, token: uint64(h.Token()), seen: call, over: make(chan struct{})}
 	c.journal.add(event{Kind: granted, Key: key, Token: s.token, Call: call, At: now()})
 	s.gone.Go(s.believe)

@@ -88,6 +88,16 @@ func (w *world) tell(id int, dead int64) (*tale, error) {
 			o.at, o.err = e.At, e.Err
 			s.ops = append(s.ops, *o)
 			delete(writes, e.Value)
+		case begun:
+			s.runs = append(s.runs, run{client: id, tick: e.Value, begun: e.At, err: killed})
+		case ran:
+			s.runs[len(s.runs)-1].ended = e.At
+		case ticked:
+			if e.Prev == 0 {
+				s.runs = append(s.runs, run{client: id, tick: e.Value})
+			}
+			last := &s.runs[len(s.runs)-1]
+			last.told, last.err = e.At, e.Err
 		case closed:
 			s.end = &e
 		}
