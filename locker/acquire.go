@@ -21,8 +21,12 @@ import (
 //
 // If ctx ends while others are ahead, the error matches that of ctx and
 // ErrLocked, and Error.Blocker tells the owner directly ahead. If ctx ends before
-// etcd has answered, the error matches that of ctx and ErrUnavailable. If etcd
-// does not grant a lease within 5 seconds, it is ErrUnavailable alone.
+// etcd has answered, the error matches that of ctx and ErrUnavailable.
+//
+// If etcd is silent and ctx goes on, the error is ErrUnavailable alone. If Acquire
+// needs a new lease, that is after 5 to 10 seconds. If the Locker has a lease already,
+// Acquire first tries until that is lost: up to its TTL longer. Callers of the process
+// that wait for the same key fail one after the other.
 //
 // Other errors are ErrClosed, ErrDeadlock if ctx descends from a hold of key,
 // keyspace.ErrInvalid for the zero key, ErrInvalidTTL, ErrInvalidOption, those of
@@ -33,7 +37,8 @@ func (l *Locker) Acquire(ctx context.Context, key keyspace.Key, opts ...AcquireO
 
 // TryAcquire is Acquire without the wait: it fails with ErrLocked if anybody
 // holds key or waits for it, here or elsewhere, or if this Locker has yet to
-// free it. Then it has written no key, unless the holder is a Locker that may
+// free it. It waits for etcd's answer as long as Acquire does: give ctx a deadline.
+// After ErrLocked it has written no key, unless the holder is a Locker that may
 // only retain the lock: that is asked by queueing, and then nothing is left. A
 // shared TryAcquire joins others that share the lock, and queues to see whether it
 // may; if it has to ask etcd, that takes a quarter of a second at most. One for

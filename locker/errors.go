@@ -30,9 +30,9 @@ var (
 	ErrForeignHolder = inspect.ErrForeign
 	// ErrClosed says that the Locker is closed or shutting down.
 	ErrClosed = errors.New("locker: closed")
-	// ErrUnavailable says that etcd did not answer in 5 seconds, or in the 3
-	// that Close waits, or not until the caller's context ended: then the error
-	// matches the context's error too.
+	// ErrUnavailable says that etcd did not answer in time: before the caller's
+	// context ended (then the error matches the context's error too), in 5 seconds,
+	// in the 3 that Close waits, or, of an acquire, for as long as Acquire says.
 	ErrUnavailable = errors.New("locker: etcd did not answer in time")
 	// ErrOutcomeUnknown says that etcd did not answer in time whether it
 	// carried out a Commit.
