@@ -40,8 +40,15 @@
 //
 // For a rolling deploy, [Term.ResignTo] hands over to a named candidate: the candidates
 // ahead of it step back to the end of the queue, and then the leader resigns. There is no
-// vacancy in between. The name is that of locker.WithOwner. If that candidate dies at
-// that moment, the others follow when its lease has ended.
+// vacancy in between. The name is that of locker.WithOwner, and Queue.Waiters of
+// locker.Locker.Inspect has those of all candidates. If that candidate dies at that moment,
+// the others follow when its lease has ended.
+//
+// Somebody else may ask for it by locker.Locker.RequestRelease. The leader sees that in the
+// hold of its term:
+//
+//	h, _ := locker.HoldFrom(t.Context())
+//	<-h.Requested()
 //
 // # In etcd
 //

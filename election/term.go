@@ -68,9 +68,11 @@ func (t *Term[T]) Resign(ctx context.Context) error {
 }
 
 // ResignTo ends the term and has that candidate lead, as locker.WithOwner names
-// it, though others came before it: these go to the end of the queue. If there is no
-// candidate of that name, ResignTo waits for one, and leads on meanwhile; so ctx wants a
-// deadline.
+// it, though others came before it: these queue again at the end, some 50ms later. An old
+// leader that campaigns again within that time comes before them: let it wait for a second.
+//
+// Queue.Waiters of locker.Locker.Inspect has the candidates' names. If there is no candidate
+// of that name, ResignTo waits for one, and leads on meanwhile; so ctx wants a deadline.
 //
 // If ctx ends first, the error matches that of ctx and ErrNoCandidate, and
 // the term goes on; so it does after any other error, unless that is the reason for

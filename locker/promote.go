@@ -5,8 +5,8 @@ import (
 )
 
 // Promote has the waiter of that owner, as WithOwner names it, be the next to hold, before
-// others that came earlier: these go to the end of the queue. The hold goes on. A Release then
-// passes the lock to that waiter; if it has died or given up meanwhile, to the next one.
+// others that came earlier: these queue again at the end, some 50ms later. The hold goes on.
+// A Release then passes the lock to that waiter; if it has died or given up, to the next one.
 //
 // The entries of the others are deleted, if the lock is still held and the waiter is still
 // there; they notice that, and queue again. A client of another library would not:

@@ -16,7 +16,9 @@
 //
 // Every node calls that each hour. One of them runs the report, and the others
 // return when it is done. If that one dies, its lock is free when the TTL has passed,
-// and the next one runs the report.
+// 15 seconds by default, and the next one runs the report. Until then the others wait in
+// Do, and ticks that come meanwhile may be left out. For a short period, set a shorter TTL:
+// Acquiring(locker.TTL(2*time.Second)).
 //
 // [At] makes a tick of a time. Any strings that sort in the order of time are ticks
 // too: a date, or a number of fixed width ("9" is greater than "10"). A tick is

@@ -10,7 +10,9 @@ import (
 var (
 	// ErrOldTick says that a later tick than this one was run. Whether this one was
 	// is not known any more; it never will be from now on. A caller that gets it again
-	// and again has a clock that is slow by more than half a period.
+	// and again has a clock that is slow: by more than a period behind the fastest
+	// clock if each starts the job by a timer of its own, and by more than half a
+	// period if all are started at one instant.
 	ErrOldTick = errors.New("once: a later tick was run")
 	// ErrMarker says that what is stored in the marker's place is not a marker, or
 	// that it was changed without the lock. It is not written over; Forget deletes it.

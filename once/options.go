@@ -29,7 +29,9 @@ func Skip() Option { return func(c *config) { c.skip = true } }
 // this tick or another one is being run, or waited for.
 func NoWait() Option { return func(c *config) { c.noWait = true } }
 
-// Acquiring makes Do take the lock with opts, such as locker.TTL or locker.MaxHeld.
+// Acquiring makes Do take the lock with opts, such as locker.TTL or locker.MaxHeld. With
+// locker.Shared or locker.Slots, Do is locker.ErrInvalidOption. With locker.AtLeast, callers
+// that wait already when the tick is done wait until that time is over.
 func Acquiring(opts ...locker.AcquireOption) Option {
 	return func(c *config) { c.acquiring = append(slices.Clip(c.acquiring), opts...) }
 }

@@ -7,12 +7,14 @@ import "time"
 // their times do, and so do those of another period.
 //
 // A tick takes the times from half a period before it, inclusive, to half a period
-// after it, exclusive. So replicas that start a job at a multiple of every, by clocks
-// that are wrong by less than half a period, agree on the tick; a timer that fires a
-// little early does no harm. At a border, halfway between two multiples, any
-// difference counts: one replica may have the tick before it, and another the one
-// after it. A job must not start there. For a schedule that is not on the multiples of
-// every, shift t: a job at noon UTC, halfway between two midnights, has the tick
+// after it, exclusive. So replicas that are started at one instant, a multiple of every,
+// agree on the tick if their clocks are wrong by less than half a period. If each has a
+// timer by its own clock, Do of the slow ones is ErrOldTick only if the clocks differ by
+// more than a period. A timer that fires a little early does no harm. At a border, halfway
+// between two multiples, any difference counts: one replica may have the tick before it,
+// and another the one after it. A job must not start there. For a schedule that is not on
+// the multiples of every, shift t: a job at noon UTC, halfway between two midnights, has
+// the tick
 //
 //	once.At(t.Add(-12*time.Hour), 24*time.Hour)
 //
