@@ -193,8 +193,8 @@ func WithRetain(d time.Duration) Option {
 
 // WithLogger sets where events in the background are logged: a renewal that
 // fails, a release that is retried, a lost lock, a panic of a callback or a hook.
-// Nothing is logged while all is well. A panic of the logger's Handler is dropped.
-// The default is slog.Default().
+// While all is well, nothing is logged above the level Info, and little at it. A panic
+// of the logger's Handler is dropped. The default is slog.Default().
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) {
 		if l == nil {
