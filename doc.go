@@ -10,6 +10,8 @@
 //     functions that return (T, error).
 //   - [github.com/phpgao/elock/once] runs a job once for each tick, on however many
 //     nodes it is scheduled.
+//   - [github.com/phpgao/elock/election] has one of several processes lead, and tells
+//     all of them who.
 //   - [github.com/phpgao/elock/locker/lockertest] is a locker for tests, without
 //     etcd.
 //   - [github.com/phpgao/elock/otelhook] is a hook that makes spans and metrics

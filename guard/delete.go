@@ -26,8 +26,8 @@ import (
 // to look up than a stored value does: the error is that one too if etcd has
 // compacted its history since. The other errors are
 // those of an acquire. A bound value cannot be deleted: the error is ErrNoResource,
-// before anything is sent. Under a lock that Acquiring shares, nothing is deleted:
-// the error is locker.ErrInvalidOption.
+// before anything is sent. With locker.Shared or locker.Slots in Acquiring, nothing is
+// deleted: the error is locker.ErrInvalidOption.
 func (g *Guard[T]) Delete(ctx context.Context) error {
 	const op = "delete"
 	s, err := g.stored(ctx)

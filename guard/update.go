@@ -46,8 +46,8 @@ import (
 // it, and overwrite it.
 //
 // After every error the value returned is the zero T. The other errors are those
-// of an acquire. An Update under a lock that Acquiring shares stores nothing: it
-// fails with locker.ErrInvalidOption.
+// of an acquire. An Update with locker.Shared or locker.Slots in Acquiring stores
+// nothing: it fails with locker.ErrInvalidOption.
 func (g *Guard[T]) Update(ctx context.Context, fn func(ctx context.Context, cur T) (T, error)) (T, error) {
 	next, d, err := g.updateAlone(ctx, fn)
 	if err != errTakeLock {

@@ -14,8 +14,9 @@ import (
 // AtLeast has the lock stay taken until d after its grant, though its hold has ended
 // before, by Release, Commit, MaxHeld or Close. Nobody waits for that: the hold ends as ever,
 // but the lock's key stays in etcd under a lease of its own, and is deleted when d is over. To
-// others the lock is held meanwhile, also to callers of this Locker; in etcd it has Owner.Until. A Fence
-// of the hold holds for so long. Evict frees the lock.
+// others the lock is held meanwhile, also to callers of this Locker: Inspect, List, Blocking and
+// errors name it as the holder, and only Owner.Until tells that it is none. A Fence of the hold
+// holds for so long. Evict frees the lock; TryAcquire of this Locker may be ErrLocked for a moment more.
 //
 // Once Release has returned nil, the lock stays taken even if its process ends; then until etcd
 // finds that the lease has expired, a second or two later, or after a Commit perhaps 5. If Release

@@ -13,7 +13,8 @@ type Health struct {
 	// more. A refusal, such as a missing permission, is an answer. A failure after which nothing more is heard counts for 30
 	// seconds: a Locker that has nothing to ask of etcd has no evidence, and is healthy.
 	Reachable bool
-	// Since is when etcd was last not silent. It is zero while Reachable.
+	// Since is when the first call or renewal that failed was sent. Of calls it is the last answer, if that came later. It is zero
+	// while Reachable.
 	Since time.Time
 	// Closed says that acquires are refused, after Shutdown or Close.
 	Closed bool

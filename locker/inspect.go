@@ -10,9 +10,9 @@ import (
 )
 
 // Inspect returns who holds key and who waits for it, as etcd knows at this
-// moment: one entry for each process, whichever library it uses. Callers that
-// queue within a process do not show. If etcd is silent for 5 seconds the error
-// is ErrUnavailable.
+// moment: one entry for each process, whichever library it uses. With Slots it is one
+// for each caller that holds some or waits in etcd. Callers that wait for others of their
+// process do not show. If etcd is silent for 5 seconds the error is ErrUnavailable.
 func (l *Locker) Inspect(ctx context.Context, key keyspace.Key) (Queue, error) {
 	ctx, cancel := patient(ctx)
 	defer cancel()

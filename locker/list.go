@@ -79,9 +79,10 @@ func (s *selection) has(q Queue, now time.Time) bool {
 	return slices.ContainsFunc(q.Holders, of) || slices.ContainsFunc(q.Waiters, of)
 }
 
-// List yields every lock that is held or retained, and whose name begins with under and a slash;
-// if under is empty, every lock of the Locker's prefix. The owners are those of Inspect, whichever
-// library they use. Each lock comes once, with all its owners, in the order of the paths in etcd.
+// List yields every lock that is held, retained or only stays taken (AtLeast), and whose name
+// begins with under and a slash: not the lock under itself. If under is empty, it is every lock of
+// the Locker's prefix. The owners are those of Inspect, whichever library they use. Each lock comes
+// once, with all its owners, in the order of the paths in etcd.
 //
 // All is as it was at one moment, that of the first page. List reads pages of some 2000
 // entries as the loop gets to them, and keeps one page and one queue in memory, so it may list any

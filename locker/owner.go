@@ -14,12 +14,12 @@ import (
 // A Queue is who holds a lock and who waits for it, in the order of arrival.
 type Queue struct {
 	Key      keyspace.Key
-	Holders  []Owner
+	Holders  []Owner // also of a lock that only stays taken, see Owner.Until
 	Waiters  []Owner
 	Revision int64 // of etcd: the queue was so at that moment
 }
 
-// An Owner is one process's entry in the queue of a lock.
+// An Owner is an entry in the queue of a lock: that of a process, or with Slots of one caller.
 type Owner struct {
 	Name        string            // as given by WithOwner
 	Token       Token             // of its first hold, or the one that it will have; 0 before it reached etcd

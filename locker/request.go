@@ -10,8 +10,8 @@ import (
 // never if nobody does. The hold goes on: to hand over, release it. It need not; whoever asks may
 // Evict it in the end.
 //
-// A request is seen as an eviction is: within the latency of a watch, once the hold is 2 seconds
-// old. While no watch works, it is seen within seconds. A hold that shares a lock is asked as all
+// A request is seen as an eviction is: within the latency of a watch, or within 2 seconds of the
+// grant. While no watch works, it is seen within seconds. A hold that shares a lock is asked as all
 // who share it are, and one of a HoldSet when any of its locks is. A lock that its Locker hands on
 // within the process before it has seen the request takes that along: the next hold is asked.
 func (h *Hold) Requested() <-chan struct{} {

@@ -14,9 +14,9 @@ import (
 // apart.
 //
 // A channel never opens again. When a renewal is answered, the hold is at risk no more, and the next call returns another channel,
-// which is open. So call AtRisk again after a pause, not in a loop that does nothing else: while the hold is at risk, each call
-// returns a closed channel. AtRisk consults the clocks, as Err does, and it is right at once after a pause of the process. It never
-// contacts etcd.
+// which is open; hooks are told by HoldRisk. So call AtRisk again after a pause, not in a loop that does nothing else: while the
+// hold is at risk, each call returns a closed channel. AtRisk consults the clocks, as Err does, and it is right at once after a
+// pause of the process. It never contacts etcd.
 //
 // Of a process that stood still, or a machine that slept, the hold may have ended when it goes on: Err says so, then the channel is
 // closed, and then Context is done.
