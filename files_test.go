@@ -23,7 +23,6 @@ var files = strings.Fields(`
 	all.go free.go commit.go plan.go promote.go announce.go watch.go blocking.go list.go inspect.go health.go monitor.go loss.go request.go
 	acquire.go attempt.go shared.go slots.go leases.go
 	ending.go release.go risk.go holdset.go reading.go atleast.go hold.go
-	requeue.go lanes.go pass.go entry.go retain.go
 	contexts.go locker.go options.go hooks.go hook.go errors.go owner.go token.go`)
 
 // upwards is what they use besides. docs/architecture.md has the reasons.
@@ -31,9 +30,7 @@ var upwards = strings.Fields(`
 	holdset.go>commit.go holdset.go>ending.go holdset.go>release.go
 	hold.go>ending.go hold.go>release.go hold.go>holdset.go
 	release.go>ending.go
-	hooks.go>hold.go locker.go>hold.go
-	entry.go>lanes.go locker.go>lanes.go hooks.go>locker.go
-	retain.go>entry.go`)
+	hooks.go>hold.go locker.go>hold.go hooks.go>locker.go`)
 
 func TestFilesOfLockerUseThoseBelow(t *testing.T) {
 	t.Parallel()

@@ -68,7 +68,7 @@ func (l *Locker) acquireAll(ctx context.Context, opts []AcquireOption, keys []ke
 	for i, key := range keys[len(s.holds):] {
 		with := opts
 		if i < len(keys)-1 { // the last one reads
-			with = append(slices.Clip(opts), func(r *request) { r.reads = nil })
+			with = append(slices.Clip(opts), func(r *request) { r.Reads = nil })
 		}
 		h, err := l.Acquire(ctx, key, with...)
 		if err != nil {

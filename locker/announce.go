@@ -26,7 +26,7 @@ const maxAnnouncement = 16 << 10
 // the lock.
 func Announcing(text string) AcquireOption {
 	return func(r *request) {
-		r.announces, r.announcement = true, text
+		r.Announces, r.Announcement = true, text
 		r.err = cmp.Or(r.err, checkAnnouncement(text))
 	}
 }
@@ -83,7 +83,7 @@ func (h *Hold) call(op string, ctx context.Context, f func(ctx context.Context) 
 		err = &LostError{Reason: ReasonEvicted, Token: h.token}
 	case place.ErrDisplaced:
 		err = &LostError{Reason: ReasonKeyDeleted, Token: h.token}
-		h.entry.l.entriesMissing([]losswatch.Entry{{Key: h.entry.Name, Rev: h.entry.Rev}})
+		h.l.entriesMissing([]losswatch.Entry{{Key: h.entry.Name, Rev: h.entry.Rev}})
 		xctx.Await(h.Context().Done(), 2*calls.Grace) // for the reason
 	}
 	if under.Err() != nil {

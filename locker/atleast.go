@@ -48,14 +48,14 @@ func (h *Hold) lingers() bool {
 			h.turn <- struct{}{}
 			defer func() { <-h.turn }()
 		}
-		h.stay = h.entry.l.lingering.Stay(&h.entry.Entry, h.since.Add(h.atLeast))
+		h.stay = h.l.lingering.Stay(&h.entry.Entry, h.since.Add(h.atLeast))
 	}
 	return h.stay != nil
 }
 
 // move is for a release, which Close waits for.
 func (h *Hold) move(ctx context.Context) error {
-	l := h.entry.l
+	l := h.l
 	if l.join() { // otherwise Close may be faster
 		defer l.goroutines.Done()
 	}
@@ -89,25 +89,25 @@ func (h *Hold) stayFor(d time.Duration) {
 // closes, it returns when that is so, as Close goes no further before.
 func (h *Hold) outlast(moved bool, settled func()) {
 	f := func() { h.stayTaken(moved, settled) }
-	if !h.entry.l.spawn(f) {
+	if !h.l.spawn(f) {
 		f()
 	}
 }
 
 func (h *Hold) stayTaken(moved bool, settled func()) {
-	e, l := h.entry, h.entry.l
-	defer l.lanes.LeaveSeat(e.Key, e.seat)
+	e, l := h.entry, h.l
+	defer e.OpenLane()
 	var err error
 	if !moved {
 		err = h.stay.Settle(l.grants, l.drain, h.warn())
 	}
 	if err == nil {
-		e.drop()
+		e.Drop()
 		settled()
 		h.stay.Wait(l.drain)
 	} else {
 		defer settled()
-		defer e.drop()
+		defer e.Drop()
 	}
 	switch {
 	case l.drain.Err() == nil:
@@ -122,7 +122,7 @@ func (h *Hold) warn() func(error) {
 	var once sync.Once
 	return func(err error) {
 		once.Do(func() {
-			h.entry.l.log.Warn("elock: the lock does not outlive this process, as AtLeast says; retrying", "key", h.Key().String(), "owner", h.entry.l.owner, "err", err)
+			h.l.log.Warn("elock: the lock does not outlive this process, as AtLeast says; retrying", "key", h.Key().String(), "owner", h.l.owner, "err", err)
 		})
 	}
 }

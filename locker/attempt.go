@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/phpgao/elock/internal/callback"
+	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/keyspace"
 )
 
@@ -14,12 +15,12 @@ import (
 type attempt struct {
 	l        *Locker
 	key      keyspace.Key
-	who      Owner
+	as       entry.Caller
 	contexts callback.Contexts // of the hooks' AcquireStart
 	ctx      context.Context   // with what they added
 	waited   time.Duration     // until the answer
 	over     bool              // AcquireEnd has been called
-	grant    grant             // not yet a hold's; zero if there is none
+	grant    entry.Grant       // not yet a hold's; zero if there is none
 
 	blocked bool  // it had to wait, or failed as a try
 	blocker Owner // whom it was blocked by last
@@ -39,11 +40,23 @@ func (a *attempt) failure(err error) (by *Owner, _ error) {
 	return by, err
 }
 
+// wait notes whom the acquire waits for, or has failed for as a try, and tells the hooks.
+func (a *attempt) wait(ahead entry.Ahead) {
+	d := BlockedData{Key: a.key, Local: ahead.Local, Ahead: ahead.N}
+	if ahead.Local {
+		d.By = Owner{Name: ahead.By.Name, Since: ahead.By.Since, Annotations: ahead.By.Annotations}
+	} else {
+		d.By = ownerOf(ahead.Entry)
+	}
+	a.blocker, a.blocked = d.By, true
+	a.l.hooks.blocked(a.contexts, d)
+}
+
 // start calls AcquireStart. The caller must call end, even if start does not
 // return.
 func (a *attempt) start(ctx context.Context, try bool, r request) {
-	a.who = Owner{Name: a.l.owner, Since: time.Now()}
-	a.who.Annotations = a.l.hooks.acquireStart(&a.contexts, ctx, AcquireStartData{Key: a.key, Try: try, TTL: r.ttl, Shared: r.Shared, Slots: r.Slots, Weight: r.Weight})
+	a.as = entry.Caller{Name: a.l.owner, Since: time.Now(), Want: r.Want}
+	a.as.Annotations = a.l.hooks.acquireStart(&a.contexts, ctx, AcquireStartData{Key: a.key, Try: try, TTL: r.ttl, Shared: r.Shared, Slots: r.Slots, Weight: r.Weight})
 	a.ctx = a.contexts.Last(ctx)
 }
 
@@ -53,41 +66,28 @@ func (a *attempt) answered(err error) {
 		return
 	}
 	a.over = true
-	a.waited = time.Since(a.who.Since)
+	a.waited = time.Since(a.as.Since)
 	end := AcquireEndData{Key: a.key, Waited: a.waited, Err: err}
 	if err == nil {
-		end.Token = a.grant.token
+		end.Token = tokenFor(a.grant)
 	}
 	a.l.hooks.acquireEnd(a.contexts, end)
 }
 
 // end does what is left to do if a hook has ended the goroutine.
 func (a *attempt) end() {
-	if e := a.grant.entry; e != nil {
-		defer abandon(errUnwanted, e)
+	if e := a.grant.Entry; e != nil {
+		defer entry.Abandon(entry.ErrUnwanted, e)
 	}
-	a.answered(errUnwanted)
-}
-
-// obtainOrAbandon is obtain, and gives e up if a hook ends the goroutine meanwhile.
-func (e *entry) obtainOrAbandon(ctx context.Context, try bool, blocked func(BlockedData)) error {
-	exits := true
-	defer func() {
-		if exits {
-			abandon(errUnwanted, e)
-		}
-	}()
-	err := e.obtain(ctx, try, blocked)
-	exits = false
-	return err
+	a.answered(entry.ErrUnwanted)
 }
 
 // begin makes a hold of the grant.
 func (a *attempt) begin(r request) (*Hold, error) {
-	l, e := a.l, a.grant.entry
-	h := newHold(a.ctx, a.grant, r.maxHeld)
+	l, e := a.l, a.grant.Entry
+	h := l.newHold(a.ctx, a.grant, r.maxHeld)
 	h.stayFor(r.atLeast)
-	a.grant = grant{}
+	a.grant = entry.Grant{}
 	begun := false
 	defer func() {
 		if !begun { // the goroutine ends, or the callback panics: its own error is dropped
@@ -97,7 +97,7 @@ func (a *attempt) begin(r request) (*Hold, error) {
 	h.start(a.waited)
 	if err := l.add(h); err != nil {
 		begun = true
-		defer e.settle(err, func() {})
+		defer e.Settle(err, func() {})
 		h.end(err)
 		h.notifyEnd()
 		return nil, err

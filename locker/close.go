@@ -24,7 +24,7 @@ func (l *Locker) Shutdown(ctx context.Context) error {
 		return &Error{Op: "shutdown", Err: err}
 	}
 	l.stopAcquires(ErrClosed)
-	if !l.lanes.Drain(ctx) {
+	if !l.entries.Lanes.Drain(ctx) {
 		return &Error{Op: "shutdown", Err: ctxError(ctx)}
 	}
 	return l.Close()

@@ -8,6 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/outcome"
 	"github.com/phpgao/elock/internal/xctx"
 )
@@ -56,9 +57,9 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 		_ = h.each(func(m *Hold) error { return m.freeIfReleased(ctx) }) // err says more
 		return false, err
 	}
-	defer func() { p.unlock() }()
+	defer func() { p.Unlock() }()
 	a := p.Persist(ctx, outcome.Answer{})
-	if kv := p.Asked(a); p.stays && kv != nil {
+	if kv := p.Asked(a); p.Stays && kv != nil {
 		rest := ctx.For(calls.Patience)
 		done, err := p.question(h.entry).Rewritten(rest, kv)
 		rest.Stop()
@@ -68,7 +69,7 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 			p.settleAll(nil)
 			return true, nil
 		default:
-			p.unlock()
+			p.Unlock()
 			p = h.planToLeave(cmps, ops)
 			a = p.Persist(ctx, outcome.Answer{})
 		}
@@ -76,9 +77,9 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	if p.forNext(a) {
 		// An earlier try, of unknown outcome, may have put the successor.
 		if a.InDoubt {
-			h.entry.Successor = &p.successor.Entry
+			h.entry.Successor = &p.Successor.Entry
 		}
-		p.unlock()
+		p.Unlock()
 		p = h.planToLeave(cmps, ops)
 		a = p.Persist(ctx, a)
 	}
@@ -102,9 +103,9 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 func (p *commitPlan) forNext(a outcome.Answer) bool {
 	switch p.Verdict(a) {
 	case outcome.ComparisonFailed:
-		return p.successor != nil
+		return p.Successor != nil
 	case outcome.Rejected:
-		return p.stays || p.next != nil
+		return p.Stays || p.Next != nil
 	}
 	return false
 }
@@ -124,7 +125,7 @@ func (p *commitPlan) lost(ctx *xctx.Grace, m *Hold, doubt bool) (bool, error) {
 	switch {
 	case errors.Is(err, ErrLost):
 		return false, err
-	case p.h.entry.l.closed.Load(): // Close revokes the lease
+	case p.h.l.closed.Load(): // Close revokes the lease
 		return false, ErrClosed
 	}
 	return false, &LostError{Reason: ReasonKeyDeleted, Token: m.token}
@@ -134,7 +135,7 @@ func (p *commitPlan) lost(ctx *xctx.Grace, m *Hold, doubt bool) (bool, error) {
 // because a comparison failed, though the entries are there: one of the caller's, or the
 // one that the record of the entry has not changed.
 func (p *commitPlan) comparisonFailed(ctx *xctx.Grace, doubt bool) (bool, error) {
-	if !p.stays && !doubt { // one of the caller's, then
+	if !p.Stays && !doubt { // one of the caller's, then
 		if err := p.h.vacateAll(ctx); errors.Is(err, ErrLost) {
 			return false, err
 		}
@@ -169,34 +170,34 @@ func (p *commitPlan) told(done, known bool, err error) (bool, error) {
 
 // resolve finds out whether the transaction was carried out, as the end of an entry
 // shows, which it removes; or as the lease of one shows that is to stay.
-func (p *commitPlan) resolve(ctx context.Context, e *entry) (done, known bool) {
+func (p *commitPlan) resolve(ctx context.Context, e *entry.Entry) (done, known bool) {
 	h := p.h
 	for _, m := range h.members() {
 		if m.stay != nil {
 			return m.stay.Committed(ctx)
 		}
 	}
-	if p.successor != nil {
-		h.entry.Successor = &p.successor.Entry
+	if p.Successor != nil {
+		h.entry.Successor = &p.Successor.Entry
 	}
 	return p.question(e).Resolve(ctx)
 }
 
 // question is about the transaction, of which the end of an entry tells.
-func (p *commitPlan) question(e *entry) *outcome.Question {
+func (p *commitPlan) question(e *entry.Entry) *outcome.Question {
 	since := p.h.entry.Rev
 	if p.h.read != nil {
 		since = p.h.read.Rev
 	}
 	return &outcome.Question{
-		Etcd: e.l.etcd, Batch: e.l.batch, Queues: e.l.queues,
-		Entry: &e.Entry, Stays: p.stays, Ops: p.Ops, Since: since,
+		Etcd: p.h.l.etcd, Batch: p.h.l.batch, Queues: p.h.l.queues,
+		Entry: &e.Entry, Stays: p.Stays, Ops: p.Ops, Since: since,
 	}
 }
 
 // settleAll removes what may be left of the entries, in the background.
 func (p *commitPlan) settleAll(cause error) {
-	p.unlock()
+	p.Unlock()
 	_ = p.h.each(func(m *Hold) error {
 		defer m.settle(cause)
 		m.notifyEnd()

@@ -57,17 +57,17 @@
 //
 // # The way of a lock through the code
 //
-// acquire.go takes the key's lane in this process (lanes.go, internal/lane), then
-// a lease that several locks share (leases.go, internal/lease), and then an entry in
-// etcd's queue (entry.go, internal/queue), which waits for those ahead
-// (internal/place). Then it becomes a hold (hold.go). internal/index
+// acquire.go checks what is asked for, and tells the hooks (attempt.go). internal/entry takes
+// the key's lane in this process (internal/lane), then a lease that several locks share
+// (leases.go, internal/lease), and then an entry in etcd's queue (internal/queue), which waits
+// for those ahead (internal/place). Then it becomes a hold (hold.go). internal/index
 // has all holds; the monitor (monitor.go) and internal/losswatch watch them, loss.go
-// ends those that are lost, and ending.go says how. A release (release.go) passes the
-// lock on (pass.go) or retains it (retain.go, internal/retain), goes to the end of the queue for the next
-// goroutine (requeue.go), or deletes the entry, perhaps in a transaction of its owner
+// ends those that are lost, and ending.go says how. A release (release.go) has the entry
+// pass on, be retained, go to the end of the queue for the next goroutine, or be
+// deleted (internal/entry), perhaps in a transaction of its owner
 // (plan.go, commit.go, internal/outcome). What cannot be released at once is settled
-// in the background (entry.go). Shared holds meet in the lane (shared.go); holds with Slots have a
-// seat in it, and an entry, each (slots.go). all.go
+// in the background. Shared holds meet in the lane; holds with Slots have a
+// seat in it, and an entry, each. all.go
 // acquires several locks, free.go at once if it can, and holdset.go binds them together.
 //
 // Calls to etcd go through internal/calls, which sends them again within bounds, and

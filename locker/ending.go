@@ -47,7 +47,7 @@ func (h *Hold) endUnless(mine *HoldSet, cause error) (done bool, other *HoldSet)
 		if cancel != nil {
 			cancel(cause)
 		}
-		h.entry.l.holds.Remove(h.entry.Name, h)
+		h.l.holds.Remove(h.entry.Name, h)
 	}
 	return first, nil
 }
@@ -55,7 +55,7 @@ func (h *Hold) endUnless(mine *HoldSet, cause error) (done bool, other *HoldSet)
 // owe notes for Close that h, which has ended, is yet to be kept, if AtLeast says so.
 func (h *Hold) owe() {
 	if h.held < h.atLeast {
-		h.entry.l.unkept.Add(h)
+		h.l.unkept.Add(h)
 	}
 }
 
@@ -71,7 +71,7 @@ func endAll(holds []*Hold, cause func(*Hold) error) (ended int) {
 			mine, others = append(mine, h), append(others, also...)
 		}
 	}
-	l := holds[0].entry.l
+	l := holds[0].l
 	l.finish(mine, (*Hold).endedInEtcd)
 	l.finish(others, (*Hold).endedWithOthers)
 	return len(mine)
@@ -79,7 +79,7 @@ func endAll(holds []*Hold, cause func(*Hold) error) (ended int) {
 
 // notifyEnd runs HoldEnd once, before the lock passes on.
 func (h *Hold) notifyEnd() {
-	hooks := &h.entry.l.hooks
+	hooks := &h.l.hooks
 	if len(hooks.All) == 0 {
 		return
 	}
@@ -107,7 +107,7 @@ func (h *Hold) notifyEnd() {
 
 // endedInEtcd sees to a hold whose entry is gone from etcd, or goes with its lease.
 func (h *Hold) endedInEtcd() {
-	defer h.entry.done() // even if a hook ends the goroutine
+	defer h.entry.Done() // even if a hook ends the goroutine
 	h.notifyEnd()
 }
 
@@ -124,17 +124,17 @@ func (h *Hold) overdue() {
 	if !done {
 		return
 	}
-	l := h.entry.l
+	l := h.l
 	l.finish([]*Hold{h}, (*Hold).endedWithOthers)
 	l.finish(others, (*Hold).endedWithOthers)
 }
 
 // settle frees the lock in the background, or keeps it, as AtLeast says.
 func (h *Hold) settle(cause error) {
-	closing := h.entry.l.closed.Load() && h.endCause() == ErrClosed // then Close keeps it
+	closing := h.l.closed.Load() && h.endCause() == ErrClosed // then Close keeps it
 	if !closing && h.lingers() {
 		h.outlast(false, h.markFreed)
 		return
 	}
-	h.entry.settle(cause, h.markFreed)
+	h.entry.Settle(cause, h.markFreed)
 }

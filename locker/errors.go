@@ -6,6 +6,7 @@ import (
 
 	"github.com/phpgao/elock/internal/inspect"
 	"github.com/phpgao/elock/internal/lease"
+	"github.com/phpgao/elock/internal/xctx"
 	"github.com/phpgao/elock/keyspace"
 )
 
@@ -146,15 +147,6 @@ func invalid(format string, args ...any) error {
 }
 
 // silent marks the error of a context that ended before etcd answered.
-func silent(err error) error {
-	if errors.Is(err, ErrUnavailable) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, ErrUnavailable)
-}
+func silent(err error) error { return xctx.Unheard(err, ErrUnavailable) }
 
 var errZeroKey = fmt.Errorf("%w: zero Key", keyspace.ErrInvalid)
-
-// errUnwanted is why an entry is removed that nobody uses any more, such as one whose
-// goroutine a hook has ended.
-var errUnwanted = errors.New("locker: nobody waits any more")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/phpgao/elock/internal/clock"
+	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/queue"
 	"github.com/phpgao/elock/keyspace"
 )
@@ -22,7 +23,7 @@ func SetClocks(l *Locker, wall func() time.Time) {
 
 // Waiting returns how many callers wait for k within l's process.
 func Waiting(l *Locker, k keyspace.Key) int {
-	return l.lanes.Waiting(k)
+	return l.entries.Lanes.Waiting(k)
 }
 
 // Leases returns how many leases l has.
@@ -37,7 +38,7 @@ func BindAndEnd(l *Locker) (goOn int) {
 	}
 	g := new(HoldSet)
 	for range 5000 {
-		g.holds = append(g.holds, &Hold{entry: &entry{l: l, Entry: queue.Entry{Lease: s}}})
+		g.holds = append(g.holds, &Hold{l: l, entry: &entry.Entry{Entry: queue.Entry{Lease: s}}})
 	}
 	first := g.holds[0]
 	ready, over := make(chan struct{}), make(chan struct{})

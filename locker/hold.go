@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/callback"
+	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/linger"
 	"github.com/phpgao/elock/internal/record"
 	"github.com/phpgao/elock/internal/xctx"
@@ -20,7 +21,8 @@ import (
 // A Hold is a lock that is held. Its methods may be called from several
 // goroutines.
 type Hold struct {
-	entry    *entry
+	l        *Locker
+	entry    *entry.Entry
 	token    Token
 	maxHeld  time.Duration // 0: without limit
 	since    time.Time
@@ -87,10 +89,10 @@ func (h *Hold) under(ctx, bound context.Context) context.Context {
 	return context.WithValue(ctx, underKey{}, underHold{h, bound})
 }
 
-func newHold(ctx context.Context, g grant, maxHeld time.Duration) *Hold {
-	h := &Hold{entry: g.entry, token: g.token, maxHeld: maxHeld, since: time.Now(), read: g.read, caller: ctx}
+func (l *Locker) newHold(ctx context.Context, g entry.Grant, maxHeld time.Duration) *Hold {
+	h := &Hold{l: l, entry: g.Entry, token: tokenFor(g), maxHeld: maxHeld, since: time.Now(), read: g.Read, caller: ctx}
 	h.outer = innermost(ctx)
-	if h.entry.announces {
+	if h.entry.Announces {
 		h.turn = make(chan struct{}, 1)
 	}
 	return h
@@ -115,7 +117,7 @@ func (l *Locker) add(h *Hold) error {
 
 // start calls HoldStart.
 func (h *Hold) start(waited time.Duration) {
-	h.entry.l.hooks.holdStart(&h.contexts, h.caller, HoldStartData{Key: h.Key(), Token: h.token, Waited: waited, Shared: h.Shared(), Slots: h.entry.Slots, Weight: h.entry.Weight})
+	h.l.hooks.holdStart(&h.contexts, h.caller, HoldStartData{Key: h.Key(), Token: h.token, Waited: waited, Shared: h.Shared(), Slots: h.entry.Slots, Weight: h.entry.Weight})
 	h.caller = h.contexts.Last(h.caller)
 }
 
@@ -124,7 +126,7 @@ func (h *Hold) start(waited time.Duration) {
 func (l *Locker) heldBy(ctx context.Context, key keyspace.Key) bool {
 	for h := innermost(ctx); h != nil; h = h.outer {
 		for _, m := range h.members() {
-			if m.entry.Key == key && m.entry.l.root == l.root && m.entry.l.client == l.client && m.Err() == nil {
+			if m.entry.Key == key && m.l.root == l.root && m.l.client == l.client && m.Err() == nil {
 				return true
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/calls"
 	"github.com/phpgao/elock/internal/clock"
+	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/feed"
 	"github.com/phpgao/elock/internal/index"
 	"github.com/phpgao/elock/internal/inspect"
@@ -18,7 +19,6 @@ import (
 	"github.com/phpgao/elock/internal/losswatch"
 	"github.com/phpgao/elock/internal/optimistic"
 	"github.com/phpgao/elock/internal/queue"
-	"github.com/phpgao/elock/internal/retain"
 	"github.com/phpgao/elock/internal/xctx"
 	"github.com/phpgao/elock/keyspace"
 )
@@ -33,7 +33,6 @@ type Locker struct {
 	now    func() clock.Instant // reads the clocks
 
 	hooks hooks
-	lanes *lanes
 	batch *batch.Batcher
 
 	// drain ends when no more acquires are taken, and ctx when the Locker closes. after
@@ -49,10 +48,10 @@ type Locker struct {
 
 	holds     index.Index[*Hold] // by the names of their entries in etcd
 	leases    *lease.Set
+	entries   *entry.Set
 	queues    *queue.Set
 	inspector *inspect.Inspector
 	feeds     *feed.Hub // of locks that others want, too
-	retained  *retain.Set
 	losses    *losswatch.Watcher
 	updates   *optimistic.Table[AcquireOption]
 	lingering linger.Config

@@ -8,6 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/keywatch"
 	"github.com/phpgao/elock/internal/lease"
 	"github.com/phpgao/elock/internal/losswatch"
@@ -36,7 +37,7 @@ func (l *Locker) newLossWatcher() *losswatch.Watcher {
 func (l *Locker) heldEntries(yield func(losswatch.Entry, time.Time) bool) {
 	l.holds.Each(func(h *Hold) bool {
 		e := h.entry
-		return yield(losswatch.Entry{Key: e.Name, Rev: e.Rev, Lease: int64(e.Lease.ID()), Ask: int(e.asks.Load())}, h.since)
+		return yield(losswatch.Entry{Key: e.Name, Rev: e.Rev, Lease: int64(e.Lease.ID()), Ask: int(e.Asks.Load())}, h.since)
 	})
 }
 
@@ -50,7 +51,7 @@ func (l *Locker) entriesChanged(events []*clientv3.Event) {
 			case ev.Type == clientv3.EventTypePut && h.entry.Is(ev.Kv): // the mark of Evict, or a request
 				h.request(record.Requested(ev.Kv))
 			case ev.Type == clientv3.EventTypePut:
-				l.spawn(func() { h.lose(ReasonKeyDeleted); h.entry.removeOnce() })
+				l.spawn(func() { h.lose(ReasonKeyDeleted); l.removeOnce(h.entry) })
 			case record.Evicted(ev.PrevKv):
 				l.spawn(func() { h.lose(ReasonEvicted) })
 			default:
@@ -58,7 +59,7 @@ func (l *Locker) entriesChanged(events []*clientv3.Event) {
 			}
 		}
 	}
-	l.loseDeleted(gone, func(context.Context, *entry) Reason { return ReasonKeyDeleted })
+	l.loseDeleted(gone, func(context.Context, *entry.Entry) Reason { return ReasonKeyDeleted })
 }
 
 // entriesMissing ends the holds whose entries are not there any more.
@@ -71,7 +72,7 @@ func (l *Locker) entriesMissing(missing []losswatch.Entry) {
 			}
 		}
 	}
-	l.loseDeleted(gone, func(ctx context.Context, e *entry) Reason {
+	l.loseDeleted(gone, func(ctx context.Context, e *entry.Entry) Reason {
 		if e.History(ctx) {
 			return ReasonEvicted
 		}
@@ -82,7 +83,7 @@ func (l *Locker) entriesMissing(missing []losswatch.Entry) {
 // loseDeleted ends holds whose entries are deleted. It does not wait: the reason
 // is asked of etcd for all of them at once, while their contexts are to end soon.
 // why finds the reason unless the lease is gone.
-func (l *Locker) loseDeleted(holds []*Hold, why func(context.Context, *entry) Reason) {
+func (l *Locker) loseDeleted(holds []*Hold, why func(context.Context, *entry.Entry) Reason) {
 	if len(holds) == 0 {
 		return
 	}
@@ -131,11 +132,11 @@ func byLease(holds []*Hold) (groups [][]*Hold) {
 }
 
 // removeOnce deletes what somebody made of e's key, if etcd can be reached.
-func (e *entry) removeOnce() {
-	ctx := e.l.etcd.Detached(e.l.ctx)
+func (l *Locker) removeOnce(e *entry.Entry) {
+	ctx := l.etcd.Detached(l.ctx)
 	defer ctx.Stop()
 	_ = calls.Retry(ctx, func(ctx context.Context) error { // not Leave: others may be about to remove e, too
-		_, _, err := e.l.queues.Delete(ctx, e.Key, e.Name, e.Rev)
+		_, _, err := l.queues.Delete(ctx, e.Key, e.Name, e.Rev)
 		return err
 	})
 }
@@ -146,7 +147,7 @@ func (h *Hold) lose(why Reason) {
 	if !done {
 		return
 	}
-	l := h.entry.l
+	l := h.l
 	l.finish([]*Hold{h}, (*Hold).endedInEtcd)
 	l.finish(others, (*Hold).endedWithOthers)
 	l.log.Warn("elock: lock lost", "key", h.Key().String(), "reason", why.String(), "owner", l.owner)

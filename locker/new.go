@@ -12,8 +12,10 @@ import (
 	"github.com/phpgao/elock/internal/callback"
 	"github.com/phpgao/elock/internal/calls"
 	"github.com/phpgao/elock/internal/clock"
+	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/feed"
 	"github.com/phpgao/elock/internal/inspect"
+	"github.com/phpgao/elock/internal/lease"
 	"github.com/phpgao/elock/internal/linger"
 	"github.com/phpgao/elock/internal/optimistic"
 	"github.com/phpgao/elock/internal/place"
@@ -51,7 +53,6 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 	l.ctx, l.stopAll = context.WithCancelCause(context.Background())
 	l.after = xctx.NewLimiter(xctx.After(l.ctx, calls.Grace))
 	l.grants, l.stopGrants = context.WithCancelCause(context.Background())
-	l.lanes = l.newLanes()
 	l.leases = l.newLeases()
 	l.feeds = feed.NewHub(feed.Config{Watcher: client.Watcher, Base: l.ctx, Spawn: l.spawn})
 	l.losses = l.newLossWatcher()
@@ -61,7 +62,7 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 		Batch:  l.batch, GaveUp: l.leases.GaveUp, Base: l.ctx, Spawn: l.spawn,
 		Prefix: c.prefix, Owner: c.owner, Log: c.log,
 	})
-	l.retained = retain.New(retain.Config{Batch: l.batch, For: c.retain, Trust: maxHandoff, Drain: l.drain})
+	l.entries = l.newEntries()
 	l.lingering = linger.Config{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds}
 	l.inspector = &inspect.Inspector{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds, Prefix: c.prefix}
 	l.updates = l.newUpdates()
@@ -69,6 +70,17 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 	l.spawn(l.monitor)
 	l.spawn(l.losses.Run)
 	return l, nil
+}
+
+func (l *Locker) newEntries() *entry.Set {
+	return entry.NewSet(entry.Config{
+		Etcd: l.etcd, Queues: l.queues, Use: l.use, Drain: l.drain, Spawn: l.spawn,
+		Retained: retain.New(retain.Config{Batch: l.batch, For: l.retain, Trust: maxHandoff, Drain: l.drain}),
+		Handoff:  l.handoff, Retains: l.retain > 0, Turns: 1<<tokenShift - 1,
+		Locked: ErrLocked, Silent: ErrUnavailable, Released: ErrReleased,
+		Lost:  func(why lease.Loss) error { return &LostError{Reason: reasonOf(why)} },
+		Owner: l.owner, Log: l.log,
+	})
 }
 
 func (l *Locker) newBatcher(limits *xctx.Limiter) *batch.Batcher {
@@ -82,12 +94,12 @@ func (l *Locker) newUpdates() *optimistic.Table[AcquireOption] {
 		Etcd: l.etcd, Batch: l.newBatcher(limits), Limits: limits, Ended: l.ctx, Prefix: l.prefix,
 		Admits: func(ctx context.Context, key keyspace.Key, opts []AcquireOption) bool {
 			r, err := l.admit(ctx, key, false, opts)
-			lockOnly := request{ttl: r.ttl, seconds: r.seconds, maxHeld: r.maxHeld}
+			lockOnly := request{ttl: r.ttl, maxHeld: r.maxHeld, Want: entry.Want{Seconds: r.Seconds}}
 			return err == nil && (len(opts) == 0 || reflect.DeepEqual(r, lockOnly))
 		},
 		Seize: func(key keyspace.Key) bool {
-			return l.lanes.Seize(key, caller{who: Owner{Name: l.owner, Since: time.Now()}})
+			return l.entries.Lanes.Seize(key, entry.Caller{Name: l.owner, Since: time.Now()})
 		},
-		Leave: l.lanes.Leave,
+		Leave: l.entries.Lanes.Leave,
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/record"
 	"github.com/phpgao/elock/keyspace"
 )
@@ -224,29 +225,11 @@ type AcquireOption func(*request)
 // request is what one acquire asks for.
 type request struct {
 	ttl     time.Duration
-	seconds int64 // ttl as it goes to etcd
 	maxHeld time.Duration
 	atLeast time.Duration // as AtLeast says; 0: it was not given
-	reads   []string      // keys of ReadKeys and ReadKnown
-	fresh   bool          // some are of ReadKeys
+	err     error         // the first bad option
 
-	record.Claim
-
-	announces    bool // as Announcing says
-	announcement string
-
-	err error // the first bad option
-}
-
-// mode is how the lock is to be held.
-func (r request) mode() string {
-	switch {
-	case r.Shared:
-		return record.Shared
-	case r.Slots > 0:
-		return record.Slots
-	}
-	return record.Exclusive
+	entry.Want // what ReadKeys and ReadKnown, Announcing, Shared and Slots say, and ttl as it goes to etcd
 }
 
 // TTL is WithTTL for one acquire. Locks of about the same TTL share leases, up to
@@ -280,14 +263,14 @@ func (c *config) request(opts []AcquireOption) (r request, err error) {
 			return r, err
 		}
 	}
-	r.seconds, err = wholeSeconds(r.ttl)
+	r.Seconds, err = wholeSeconds(r.ttl)
 	return r, err
 }
 
 // checkClaim completes a claim that is not to hold alone, and returns what is wrong with it.
 func (r *request) checkClaim() error {
 	switch {
-	case r.Shared && (r.announces || r.atLeast > 0):
+	case r.Shared && (r.Announces || r.atLeast > 0):
 		return invalid("Announcing or AtLeast with Shared")
 	case r.Slots == 0 && r.Weight > 0:
 		return invalid("Weight without Slots")
@@ -295,7 +278,7 @@ func (r *request) checkClaim() error {
 		return nil
 	case r.Shared:
 		return invalid("Slots with Shared")
-	case r.announces || r.atLeast > 0:
+	case r.Announces || r.atLeast > 0:
 		return invalid("Announcing or AtLeast with Slots")
 	case r.Weight > r.Slots:
 		return invalid("weight %d of %d slots", r.Weight, r.Slots)

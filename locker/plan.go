@@ -2,16 +2,14 @@ package locker
 
 import (
 	"slices"
-	"sync"
-	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/outcome"
 	"github.com/phpgao/elock/internal/record"
-	"github.com/phpgao/elock/internal/retain"
 	"github.com/phpgao/elock/internal/xctx"
 )
 
@@ -19,18 +17,13 @@ import (
 // the queue with it, if they do.
 type commitPlan struct {
 	outcome.Txn
+	entry.Following
 	h *Hold
-
-	stays  bool   // the entry does not leave, but is put again: the lock passes on in this process
-	unlock func() // lets others put the record again; may be called several times
-
-	next      *waiter // who gets the lock then, with the entry or its successor; perhaps nil
-	successor *entry  // joins the queue where the entry leaves it, for next; nil if none does
 }
 
 // planToLeave returns a plan in which nobody follows.
 func (h *Hold) planToLeave(cmps []clientv3.Cmp, ops []clientv3.Op) *commitPlan {
-	p := &commitPlan{Txn: outcome.Txn{Batch: h.entry.l.batch, Cmps: cmps, Ops: ops}, h: h, unlock: func() {}}
+	p := &commitPlan{Txn: outcome.Txn{Batch: h.l.batch, Cmps: cmps, Ops: ops}, h: h}
 	for _, m := range h.members() {
 		e := &m.entry.Entry
 		p.Entries = append(p.Entries, e)
@@ -43,27 +36,14 @@ func (h *Hold) planToLeave(cmps []clientv3.Cmp, ops []clientv3.Op) *commitPlan {
 
 // plan returns a plan in which the lock passes on in this process, if it may, or
 // stays taken, as AtLeast says: then it fails if no lease is granted for that. If it
-// retains the entry, nobody else puts the record until unlock is called.
+// retains the entry, nobody else puts the record until Unlock is called.
 func (h *Hold) plan(ctx *xctx.Grace, cmps []clientv3.Cmp, ops []clientv3.Op) (*commitPlan, error) {
-	e, p := h.entry, h.planToLeave(cmps, ops)
-	if lingers, err := p.linger(ctx); lingers || len(p.Exit) > 1 || e.seat > 0 {
+	p := h.planToLeave(cmps, ops)
+	if lingers, err := p.linger(ctx); lingers || len(p.Exit) > 1 {
 		return p, err
 	}
-	p.next = e.next()
-	switch {
-	case p.mayStay() && e.retention.LockSure(ctx):
-		p.stays, p.unlock = true, sync.OnceFunc(e.retention.Unlock)
-		// Whether the record was put again will tell what became of the rest.
-		p.Held = []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(e.Name), "=", e.Mod)}
-		p.Exit = []clientv3.Op{retain.Put(&e.Entry, e.retention != nil)}
-		if p.next != nil {
-			p.Exit = append(p.Exit, record.Gets(p.next.Value.want.reads)...)
-		}
-	case p.next != nil && e.Lease.Waits().Err() == nil:
-		p.successor = e.successorFor(p.next)
-		p.Held = append(p.Held, record.Created(p.successor.Name, 0))
-		p.Exit = append(p.Exit, p.successor.Join()...)
-	}
+	p.Following = h.entry.Follow(ctx, h.read != nil && !p.Alone && h.mayPass())
+	p.Held, p.Exit = p.Amend(p.Held, p.Exit)
 	return p, nil
 }
 
@@ -97,24 +77,12 @@ func (p *commitPlan) linger(ctx *xctx.Grace) (lingers bool, err error) {
 	return true, nil
 }
 
-// mayStay reports whether the lock may pass on without a release in etcd.
-func (p *commitPlan) mayStay() bool {
-	e := p.h.entry
-	if p.h.read == nil || p.Alone || !p.h.mayPass() || !e.passable() {
-		return false
-	}
-	if p.next == nil {
-		return e.retention != nil || e.mayRetain()
-	}
-	return e.fits(p.next.Value.want) && time.Since(e.granted) < e.l.handoff
-}
-
 // aboutValues reports whether the caller's part is about nothing but the values that
 // the locks guard.
 func (p *commitPlan) aboutValues() bool {
 	var values []string
 	for _, m := range p.h.members() {
-		values = append(values, m.Key().ValuePath(m.entry.l.prefix))
+		values = append(values, m.Key().ValuePath(m.l.prefix))
 	}
 	own := func(key, end []byte) bool { return len(end) == 0 && slices.Contains(values, string(key)) }
 	return !slices.ContainsFunc(p.Cmps, func(c clientv3.Cmp) bool { return !own(c.KeyBytes(), c.GetCompare().GetRangeEnd()) }) &&
@@ -123,23 +91,17 @@ func (p *commitPlan) aboutValues() bool {
 
 // carriedOut sees to the lock after the transaction, with the answers to p.Exit.
 func (p *commitPlan) carriedOut(ctx *xctx.Grace, rev int64, answers []*pb.ResponseOp) {
-	h, e := p.h, p.h.entry
+	h := p.h
 	h.mu.Lock()
 	h.committed = true
 	h.mu.Unlock()
 	switch {
-	case p.stays:
-		e.Mod = rev
-		e.remember(rev, p.Ops)
-		p.unlock()
-		if p.next != nil {
-			e.Read = record.ReadOf(rev, p.next.Value.want.reads, answers[1:])
-		}
+	case p.Stays:
+		p.Stayed(rev, p.Ops, answers)
 		_ = h.free(ctx) // retried in the background
-	case p.successor != nil:
-		p.successor.Joined(rev, answers[1:])
+	case p.Successor != nil:
 		_ = h.orSettle(func() error {
-			e.replaced(p.successor, p.next, h.notifyEnd)
+			p.Replaced(rev, answers, h.notifyEnd)
 			h.markFreed()
 			return nil
 		})
@@ -147,7 +109,7 @@ func (p *commitPlan) carriedOut(ctx *xctx.Grace, rev int64, answers []*pb.Respon
 		_ = h.each(func(m *Hold) error {
 			if m.stay != nil {
 				m.stay.Moved(rev)
-				m.entry.l.unkept.Remove(m)
+				m.l.unkept.Remove(m)
 				defer m.outlast(true, m.markFreed)
 				m.notifyEnd()
 				return nil

@@ -21,6 +21,6 @@ func (h *Hold) Promote(ctx context.Context, owner string) error {
 		if h.Shared() || h.Slots() > 0 {
 			return invalid("Promote by a hold that is not alone")
 		}
-		return h.entry.l.inspector.Promote(ctx, h.Key(), &h.entry.Place, owner)
+		return h.l.inspector.Promote(ctx, h.Key(), &h.entry.Place, owner)
 	})
 }

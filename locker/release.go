@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/place"
 	"github.com/phpgao/elock/internal/xctx"
 )
@@ -64,7 +65,7 @@ func (h *Hold) release(ctx context.Context) error {
 
 // releasing returns a context for a release of h that begins now.
 func (h *Hold) releasing(ctx context.Context) *xctx.Grace {
-	g := h.entry.l.etcd.Detached(ctx)
+	g := h.l.etcd.Detached(ctx)
 	if ctx.Err() == nil {
 		g.Outliver = (*released)(h)
 	}
@@ -104,7 +105,7 @@ func (h *Hold) free(ctx *xctx.Grace) error {
 		if h.Shared() {
 			h.notifyEnd() // before the last of those who share passes the lock on
 		}
-		if !h.entry.sole() {
+		if !h.entry.Sole() {
 			h.markFreed()
 			return nil
 		}
@@ -118,7 +119,7 @@ func (h *Hold) orSettle(f func() error) error {
 	exits := true
 	defer func() {
 		if exits {
-			h.settle(errUnwanted)
+			h.settle(entry.ErrUnwanted)
 		}
 	}()
 	err := f()
@@ -132,15 +133,15 @@ func (h *Hold) give(ctx *xctx.Grace) error {
 		return h.linger(ctx)
 	}
 	e := h.entry
-	if h.mayPass() && e.pass(h.notifyEnd) {
+	if h.mayPass() && e.Pass(h.notifyEnd) {
 		h.markFreed()
 		return nil
 	}
-	if h.mayPass() && e.retain(ctx, h.notifyEnd) {
+	if h.mayPass() && e.Retain(ctx, h.notifyEnd) {
 		h.markFreed()
 		return nil
 	}
-	passed, err := e.requeue(ctx, h.notifyEnd)
+	passed, err := e.Requeue(ctx, h.notifyEnd)
 	if passed {
 		h.markFreed()
 		return nil
@@ -158,7 +159,7 @@ func (h *Hold) linger(ctx *xctx.Grace) error {
 	err := h.move(rest)
 	switch {
 	case err == place.ErrDisplaced:
-		if err := h.vacate(ctx); err != nil || !h.entry.l.closed.Load() {
+		if err := h.vacate(ctx); err != nil || !h.l.closed.Load() {
 			return err
 		}
 		return ErrClosed // Close has freed the lock
@@ -184,9 +185,9 @@ func (h *Hold) vacate(ctx *xctx.Grace) error {
 	switch {
 	case err != nil && e.Lease.Lost() == 0:
 		return h.unfreed(timeoutCause(ctx, err))
-	case !deleted && !e.l.closed.Load():
+	case !deleted && !h.l.closed.Load():
 		rest := ctx.For(calls.Patience)
-		lost := &LostError{Reason: e.fate(rest), Token: h.token}
+		lost := &LostError{Reason: fateOf(rest, e), Token: h.token}
 		rest.Stop()
 		h.mu.Lock()
 		if errors.Is(h.cause, ErrReleased) && !h.committed {
@@ -195,22 +196,34 @@ func (h *Hold) vacate(ctx *xctx.Grace) error {
 		h.mu.Unlock()
 		h.notifyEnd()
 		if e.Successor != nil { // it may be in etcd
-			e.settle(lost, h.markFreed)
+			e.Settle(lost, h.markFreed)
 			return lost
 		}
-		e.done()
+		e.Done()
 		h.markFreed()
 		return lost
 	}
 	h.notifyEnd()
-	e.done()
+	e.Done()
 	h.markFreed()
 	return nil
 }
 
+// fateOf finds out why e is gone, which its Locker did not remove.
+func fateOf(ctx context.Context, e *entry.Entry) Reason {
+	loss, evicted := e.Fate(ctx)
+	switch {
+	case loss != 0:
+		return reasonOf(loss)
+	case evicted:
+		return ReasonEvicted
+	}
+	return ReasonKeyDeleted
+}
+
 // markFreed notes that the release is settled: the lock is free, passed on, or lost.
 func (h *Hold) markFreed() {
-	h.entry.l.unkept.Remove(h)
+	h.l.unkept.Remove(h)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.settled = true

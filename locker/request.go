@@ -27,7 +27,7 @@ func (h *Hold) Requested() <-chan struct{} {
 	h.mu.Unlock()
 	if first {
 		for _, m := range h.members() {
-			m.entry.asks.Add(1)
+			m.entry.Asks.Add(1)
 		}
 	}
 	return requested
@@ -64,7 +64,7 @@ func (h *Hold) request(r *record.Request) {
 	if r == nil {
 		return
 	}
-	h.entry.asked.Store(true)
+	h.entry.Asked.Store(true)
 	for _, m := range h.members() {
 		m.mu.Lock()
 		if m.wanted == nil {

@@ -75,7 +75,7 @@ func (l *Locker) leaseRisk(s *lease.Lease) {
 
 // tellRisk has the hooks know whether h is at risk. One goroutine at a time calls them for h, and none once HoldEnd is due.
 func (h *Hold) tellRisk() {
-	hooks := &h.entry.l.hooks
+	hooks := &h.l.hooks
 	if len(hooks.All) == 0 {
 		return
 	}

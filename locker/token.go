@@ -1,5 +1,7 @@
 package locker
 
+import "github.com/phpgao/elock/internal/entry"
+
 // A Token is a fencing token: a number that grows with every grant of a lock,
 // whoever it is granted to. A resource that remembers the highest token it has
 // seen, and refuses lower ones, is safe from a holder that wakes up late.
@@ -14,3 +16,6 @@ type Token uint64
 const tokenShift = 16
 
 func tokenOf(createRevision int64) Token { return Token(createRevision) << tokenShift }
+
+// tokenFor is that of the hold that g is for.
+func tokenFor(g entry.Grant) Token { return tokenOf(g.Entry.Rev) + Token(g.Turn) }

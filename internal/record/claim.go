@@ -10,6 +10,17 @@ type Claim struct {
 	Slots, Weight int
 }
 
+// Mode is the mode in which an entry with the claim holds its lock.
+func (c Claim) Mode() string {
+	switch {
+	case c.Shared:
+		return Shared
+	case c.Slots > 0:
+		return Slots
+	}
+	return Exclusive
+}
+
 // Claim returns what r claims. Slots that make no sense claim the lock alone.
 func (r *Record) Claim() Claim {
 	switch {

@@ -17,7 +17,7 @@ var guardMistakes = []mistake{
 	{"a value without its lock is committed over another", "internal/optimistic:(*Attempt).Commit", "clientv3.Compare(clientv3.ModRevision(a.name), \"=\", rev)", "clientv3.Compare(clientv3.ModRevision(a.name), \">\", -1)"},
 	{"a commit in doubt counts as not carried out", "internal/optimistic:(*Attempt).Commit", "case doubt:", "case doubt && false:"},
 	{"another's value counts as that of a commit in doubt", "guard:(stored).settle", "return d, outcomeUnknown(nil) // somebody else may have stored the same", "return nil, nil"},
-	{"a retained value is known by the revision of another", "(*entry).remember", "e.known = nil", "if e.known != nil {\n\t\te.known.ModRevision = rev\n\t\treturn\n\t}"},
+	{"a retained value is known by the revision of another", "internal/entry:(*Entry).remember", "e.known = nil", "if e.known != nil {\n\t\te.known.ModRevision = rev\n\t\treturn\n\t}"},
 	{"a deletion is not watched", "guard:(*follower).take", "kv = nil\n", "continue\n"},
 	{"a deletion is watched as the value before it", "guard:(stored).version", "kv.GetModRevision()", "max(1, kv.GetModRevision())"},
 	{"a watch begins anew from now on", "guard:(*follower).open", "clientv3.WithRev(f.seen+1)", "clientv3.WithRev(0)"},

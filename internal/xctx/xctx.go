@@ -115,3 +115,11 @@ func Err(ctx context.Context, own ...error) error {
 	}
 	return fmt.Errorf("%w: %w", err, cause)
 }
+
+// Unheard marks err, of a context that ended before an answer came, with silent, unless it has that mark.
+func Unheard(err, silent error) error {
+	if errors.Is(err, silent) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, silent)
+}

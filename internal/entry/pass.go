@@ -1,15 +1,44 @@
-package locker
+package entry
 
 import (
+	"time"
+
 	"github.com/phpgao/elock/internal/xctx"
 )
 
-// requeue deletes e and, in the same transaction, puts a successor at the end
+// Pass gives e away without contacting etcd: to the next goroutine in line, or
+// for a while to nobody. notify is called before that.
+func (e *Entry) Pass(notify func()) bool {
+	if !e.passable() {
+		return false
+	}
+	next := e.next()
+	if next != nil && !e.fits(&next.Value.Want) {
+		return false
+	}
+	if next == nil {
+		return e.retention != nil && e.park(notify)
+	}
+	if time.Since(e.granted) >= e.set.cfg.Handoff {
+		return false
+	}
+	notify()
+	e.turn++
+	for next != nil && e.fits(&next.Value.Want) {
+		if e.set.Lanes.HandAt(e.Key, e.seat, e, next) {
+			return true
+		}
+		next = e.next() // that one has given up, or has another seat
+	}
+	return false
+}
+
+// Requeue deletes e and, in the same transaction, puts a successor at the end
 // of the queue for the next goroutine in line. It calls notify, and passes the successor
 // on with the lane. It reports false if there is no such goroutine, or if e is not in
 // etcd as it was: then nothing has changed. It is not for seats: the occupants of others
 // would meanwhile give theirs to the same goroutine.
-func (e *entry) requeue(w *xctx.Grace, notify func()) (bool, error) {
+func (e *Entry) Requeue(w *xctx.Grace, notify func()) (bool, error) {
 	next := e.next()
 	if next == nil || e.seat > 0 || e.Lease.Waits().Err() != nil {
 		return false, nil
@@ -24,10 +53,10 @@ func (e *entry) requeue(w *xctx.Grace, notify func()) (bool, error) {
 }
 
 // successorFor returns an entry for next that can take e's place in one transaction.
-func (e *entry) successorFor(next *waiter) *entry {
+func (e *Entry) successorFor(next *Waiter) *Entry {
 	as := next.Value
 	as.seat = e.seat
-	successor := e.l.newEntry(e.Key, e.Lease, as)
+	successor := e.set.newEntry(e.Key, e.Lease, as)
 	if successor.Name == e.Name {
 		successor.Name += "-1" // a transaction may not delete a key and put it
 	}
@@ -35,12 +64,12 @@ func (e *entry) successorFor(next *waiter) *entry {
 }
 
 // replaced passes the lane to next with successor, which has joined the queue.
-func (e *entry) replaced(successor *entry, next *waiter, notify func()) {
+func (e *Entry) replaced(successor *Entry, next *Waiter, notify func()) {
 	e.retention.Stop()
 	e.Successor = &successor.Entry // if a hook ends the goroutine before the lane has passed, both are cleaned up
 	notify()
 	e.Successor = nil
-	if !e.l.lanes.HandAt(e.Key, e.seat, successor, next) {
-		successor.settle(errUnwanted, func() {})
+	if !e.set.Lanes.HandAt(e.Key, e.seat, successor, next) {
+		successor.Settle(ErrUnwanted, func() {})
 	}
 }
