@@ -1,7 +1,6 @@
 package entry
 
 import (
-	"bytes"
 	"context"
 	"slices"
 
@@ -19,8 +18,7 @@ func (e *Entry) reading(ctx context.Context, want *Want) (*record.Read, error) {
 		return r, nil
 	}
 	if e.known != nil && !want.Fresh && slices.Equal(want.Reads, []string{string(e.known.Key)}) {
-		kv := &mvccpb.KeyValue{Key: bytes.Clone(e.known.Key), Value: bytes.Clone(e.known.Value), ModRevision: e.known.ModRevision}
-		return &record.Read{Rev: kv.ModRevision, Names: want.Reads, KVs: []*mvccpb.KeyValue{kv}}, nil
+		return record.ReadKnown(want.Reads, e.known), nil
 	}
 	return e.fetch(ctx, want.Reads)
 }

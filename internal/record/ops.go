@@ -1,6 +1,8 @@
 package record
 
 import (
+	"bytes"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -54,4 +56,11 @@ func ReadOf(rev int64, names []string, answers []*pb.ResponseOp) *Read {
 		}
 	}
 	return r
+}
+
+// ReadKnown returns what names, of which kv has the only one, are known to be: kv, which has its key, its value and its mod revision.
+// Whoever gets it may change it.
+func ReadKnown(names []string, kv *mvccpb.KeyValue) *Read {
+	own := &mvccpb.KeyValue{Key: bytes.Clone(kv.Key), Value: bytes.Clone(kv.Value), ModRevision: kv.ModRevision}
+	return &Read{Rev: kv.ModRevision, Names: names, KVs: []*mvccpb.KeyValue{own}}
 }
