@@ -2,7 +2,6 @@ package locker
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -10,8 +9,8 @@ import (
 	"github.com/phpgao/elock/internal/calls"
 	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/keywatch"
-	"github.com/phpgao/elock/internal/lease"
 	"github.com/phpgao/elock/internal/losswatch"
+	"github.com/phpgao/elock/internal/queue"
 	"github.com/phpgao/elock/internal/record"
 )
 
@@ -59,7 +58,7 @@ func (l *Locker) entriesChanged(events []*clientv3.Event) {
 			}
 		}
 	}
-	l.loseDeleted(gone, func(context.Context, *entry.Entry) Reason { return ReasonKeyDeleted })
+	l.loseDeleted(gone, false)
 }
 
 // entriesMissing ends the holds whose entries are not there any more.
@@ -72,63 +71,31 @@ func (l *Locker) entriesMissing(missing []losswatch.Entry) {
 			}
 		}
 	}
-	l.loseDeleted(gone, func(ctx context.Context, e *entry.Entry) Reason {
-		if e.History(ctx) {
-			return ReasonEvicted
-		}
-		return ReasonKeyDeleted
-	})
+	l.loseDeleted(gone, true)
 }
 
 // loseDeleted ends holds whose entries are deleted. It does not wait: the reason
 // is asked of etcd for all of them at once, while their contexts are to end soon.
-// why finds the reason unless the lease is gone.
-func (l *Locker) loseDeleted(holds []*Hold, why func(context.Context, *entry.Entry) Reason) {
+// past says that they may have been evicted.
+func (l *Locker) loseDeleted(holds []*Hold, past bool) {
 	if len(holds) == 0 {
 		return
 	}
 	l.spawn(func() {
 		ctx, cancel := context.WithTimeout(l.ctx, calls.Grace)
 		defer cancel()
-		slots := make(chan struct{}, reasonsAtOnce)
-		var asked sync.WaitGroup
-		for _, under := range byLease(holds) {
-			asked.Go(func() {
-				if s := under[0].entry.Lease; l.etcd.LeaseGone(ctx, s.ID()) {
-					s.Lose(lease.Expired) // and all holds under it
-					return
-				}
-				for _, h := range under {
-					asked.Go(func() {
-						slots <- struct{}{}
-						reason := why(ctx, h.entry)
-						<-slots
-						h.lose(reason)
-					})
-				}
-			})
+		entries := make([]*queue.Entry, len(holds))
+		for i, h := range holds {
+			entries[i] = &h.entry.Entry
 		}
-		asked.Wait()
+		l.queues.Fates(ctx, entries, past, func(i int, evicted bool) {
+			if evicted {
+				holds[i].lose(ReasonEvicted)
+			} else {
+				holds[i].lose(ReasonKeyDeleted)
+			}
+		})
 	})
-}
-
-// reasonsAtOnce bounds the questions to etcd that are on their way.
-const reasonsAtOnce = 64
-
-// byLease groups holds by their leases, in order, so that a simulation can be
-// replayed.
-func byLease(holds []*Hold) (groups [][]*Hold) {
-	at := make(map[*lease.Lease]int)
-	for _, h := range holds {
-		i, ok := at[h.entry.Lease]
-		if !ok {
-			i = len(groups)
-			at[h.entry.Lease] = i
-			groups = append(groups, nil)
-		}
-		groups[i] = append(groups[i], h)
-	}
-	return groups
 }
 
 // removeOnce deletes what somebody made of e's key, if etcd can be reached.

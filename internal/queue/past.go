@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -33,6 +34,50 @@ func (e *Entry) History(ctx context.Context) (evicted bool) {
 		ev, _, err = e.set.Deletion(ctx, e.Name, compacted)
 	}
 	return err == nil && record.Evicted(ev.PrevKv)
+}
+
+// pastsAtOnce bounds how many entries are looked for in etcd's past at a time.
+const pastsAtOnce = 64
+
+// Fates finds out for all of entries at once how they went, which are deleted. A lease that etcd does not know is lost, and with it
+// all that is under it. For each entry of the others it calls told, with the index, on a goroutine of its own. If past is true, it
+// looks first whether the entry was evicted.
+func (s *Set) Fates(ctx context.Context, entries []*Entry, past bool, told func(i int, evicted bool)) {
+	slots := make(chan struct{}, pastsAtOnce)
+	var asked sync.WaitGroup
+	for _, under := range byLease(entries) {
+		asked.Go(func() {
+			if l := entries[under[0]].Lease; s.cfg.Etcd.LeaseGone(ctx, l.ID()) {
+				l.Lose(lease.Expired)
+				return
+			}
+			for _, i := range under {
+				asked.Go(func() {
+					slots <- struct{}{}
+					evicted := past && entries[i].History(ctx)
+					<-slots
+					told(i, evicted)
+				})
+			}
+		})
+	}
+	asked.Wait()
+}
+
+// byLease groups the indexes of entries by their leases, in order, so that a simulation can be
+// replayed.
+func byLease(entries []*Entry) (groups [][]int) {
+	at := make(map[*lease.Lease]int)
+	for n, e := range entries {
+		i, ok := at[e.Lease]
+		if !ok {
+			i = len(groups)
+			at[e.Lease] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], n)
+	}
+	return groups
 }
 
 // Deletion returns the event with which a key went, at the revision from or

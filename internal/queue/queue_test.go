@@ -3,7 +3,10 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -542,6 +545,45 @@ func TestALostAnswerOfSeveralLeavesThemInDoubt(t *testing.T) {
 				b.empty()
 				if b.LateWrites() != 0 {
 					t.Error("still looked for")
+				}
+			})
+		})
+	}
+}
+
+// Entries of two leases go, of which etcd forgets one.
+func TestHowSeveralEntriesWentIsFoundAtOnce(t *testing.T) {
+	for _, past := range []bool{true, false} {
+		t.Run(fmt.Sprint("past ", past), func(t *testing.T) {
+			inBed(t, func(t *testing.T, b *bed) {
+				lives, gone := proctest.Must(b.Leases.Use(t.Context(), 100)), proctest.Must(b.Leases.Use(t.Context(), 200))
+				var entries []*Entry
+				for i, l := range []*lease.Lease{lives, gone, lives, gone} {
+					e := b.under(l, keyspace.MustParse(fmt.Sprint("lock", i)), record.Exclusive)
+					b.obtain(e, false)
+					entries = append(entries, e)
+				}
+				evicted := entries[0].Record
+				evicted.Evicted = true
+				proctest.Must(b.Other.Put(t.Context(), entries[0].Name, string(evicted.Encode()), clientv3.WithIgnoreLease()))
+				b.delete(entries[0].Name)
+				b.delete(entries[2].Name)
+				proctest.Must(b.Other.Revoke(t.Context(), gone.ID()))
+				var mu sync.Mutex
+				told := make(map[int]bool)
+				b.Fates(t.Context(), entries, past, func(i int, evicted bool) {
+					mu.Lock()
+					defer mu.Unlock()
+					if _, twice := told[i]; twice {
+						t.Errorf("told of %d twice", i)
+					}
+					told[i] = evicted
+				})
+				if want := map[int]bool{0: past, 2: false}; !maps.Equal(told, want) {
+					t.Errorf("told %v, want %v", told, want)
+				}
+				if gone.Lost() != lease.Expired || lives.Lost() != 0 {
+					t.Errorf("the lease that is gone is %v, the other %v", gone.Lost(), lives.Lost())
 				}
 			})
 		})
