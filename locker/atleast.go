@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/phpgao/elock/internal/place"
 	"github.com/phpgao/elock/internal/xctx"
 )
 
@@ -95,26 +94,12 @@ func (h *Hold) outlast(moved bool, settled func()) {
 }
 
 func (h *Hold) stayTaken(moved bool, settled func()) {
-	e, l := h.entry, h.l
+	e := h.entry
 	defer e.OpenLane()
-	var err error
-	if !moved {
-		err = h.stay.Settle(l.grants, l.drain, h.warn())
-	}
-	if err == nil {
+	h.stay.Outlast(moved, h.warn(), func(why error) { h.l.freesEarly(h, why) }, func() {
 		e.Drop()
 		settled()
-		h.stay.Wait(l.drain)
-	} else {
-		defer settled()
-		defer e.Drop()
-	}
-	switch {
-	case l.drain.Err() == nil:
-		_ = h.stay.End(l.ctx) // otherwise it expires
-	case err != nil && err != place.ErrDisplaced && h.stay.Left() > 0:
-		l.freesEarly(h, err)
-	}
+	})
 }
 
 // warn logs one error of many.

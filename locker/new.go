@@ -63,7 +63,7 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 		Prefix: c.prefix, Owner: c.owner, Log: c.log,
 	})
 	l.entries = l.newEntries()
-	l.lingering = linger.Config{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds}
+	l.lingering = linger.Config{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds, Drain: l.drain, Grants: l.grants, Base: l.ctx}
 	l.inspector = &inspect.Inspector{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds, Prefix: c.prefix}
 	l.updates = l.newUpdates()
 	l.ctx = optimistic.With(l.ctx, l.updates)

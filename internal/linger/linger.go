@@ -22,6 +22,10 @@ type Config struct {
 	Etcd   *calls.Client
 	Queues *queue.Set // deletes entries
 	Feeds  *feed.Hub  // tells when they go
+
+	// Drain ends when the process is about to end: then nothing is waited for. Grants ends when it grants no more leases, and Base
+	// with the process. They are for Outlast.
+	Drain, Grants, Base context.Context
 }
 
 // A Stay is an entry that is to stay until a moment. It belongs to one goroutine at a time.
@@ -165,6 +169,31 @@ func (s *Stay) Settle(ctx, stop context.Context, failed func(error)) error {
 		if stop.Err() != nil {
 			return err
 		}
+	}
+}
+
+// Outlast moves the entry, unless moved says that it has moved, and keeps it until there is no time left, it is gone, or Drain ends.
+// Unless Drain has ended, it removes it then. failed takes errors after which it tries again.
+//
+// settled is called when etcd knows that the entry stays, or when it is clear that it does not. Before that, early takes the reason
+// why the entry goes before its time, if it does so with the process.
+func (s *Stay) Outlast(moved bool, failed, early func(error), settled func()) {
+	cfg := s.cfg
+	var err error
+	if !moved {
+		err = s.Settle(cfg.Grants, cfg.Drain, failed)
+	}
+	if err == nil {
+		settled()
+		s.Wait(cfg.Drain)
+	} else {
+		defer settled()
+	}
+	switch {
+	case cfg.Drain.Err() == nil:
+		_ = s.End(cfg.Base) // otherwise it expires
+	case err != nil && err != place.ErrDisplaced && s.Left() > 0:
+		early(err)
 	}
 }
 

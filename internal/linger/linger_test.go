@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -34,6 +35,7 @@ type bed struct {
 	s     *Stay
 	began time.Time
 	grant int64 // the TTL of the last lease that was asked for
+	drain func()
 
 	mu   sync.Mutex // guards fate where it changes while calls are sent
 	fate func(call etcdsim.Call) etcdsim.Fate
@@ -61,7 +63,10 @@ func inBed(t *testing.T, f func(t *testing.T, b *bed)) {
 			t.Fatal(err)
 		}
 		b.e, b.began = &e, time.Now()
-		b.s = (&Config{Etcd: p.Etcd, Queues: queues, Feeds: p.Feeds}).Stay(&e, b.began.Add(d))
+		drain, stop := context.WithCancel(p.Base)
+		defer stop()
+		b.drain = stop
+		b.s = (&Config{Etcd: p.Etcd, Queues: queues, Feeds: p.Feeds, Drain: drain, Grants: p.Base, Base: p.Base}).Stay(&e, b.began.Add(d))
 		f(t, b)
 	})
 }
@@ -360,4 +365,115 @@ func TestAnEndRemovesTheEntryAndItsLeases(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An outlasting is a call of Outlast.
+type outlasting struct {
+	mu   sync.Mutex
+	said told
+}
+
+// What it has told by now.
+type told struct {
+	failed, settled int
+	early           error
+	over            bool
+}
+
+func (b *bed) outlast(moved bool) *outlasting {
+	o := new(outlasting)
+	note := func(what func()) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		what()
+	}
+	go func() {
+		b.s.Outlast(moved, func(error) { note(func() { o.said.failed++ }) }, func(err error) {
+			note(func() {
+				if o.said.settled > 0 {
+					b.t.Error("told too late that the entry goes early")
+				}
+				o.said.early = err
+			})
+		}, func() { note(func() { o.said.settled++ }) })
+		note(func() { o.said.over = true })
+	}()
+	synctest.Wait()
+	return o
+}
+
+func (o *outlasting) told() told {
+	synctest.Wait()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.said
+}
+
+func TestAnEntryOutlastsItsHoldAndIsRemovedInTime(t *testing.T) {
+	for name, before := range map[string]bool{"": false, "moved before": true} {
+		t.Run(name, func(t *testing.T) {
+			inBed(t, func(t *testing.T, b *bed) {
+				if before {
+					if err := b.s.Move(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				o := b.outlast(before)
+				b.moved()
+				time.Sleep(d - time.Second)
+				b.moved()
+				if got, want := o.told(), (told{settled: 1}); got != want {
+					t.Errorf("%+v", got)
+				}
+				time.Sleep(time.Second)
+				if got, want := o.told(), (told{settled: 1, over: true}); got != want || b.entry() != nil {
+					t.Errorf("%+v, and in etcd is %v", got, b.entry())
+				}
+			})
+		})
+	}
+}
+
+func TestAnEntryOutlastsItsProcess(t *testing.T) {
+	inBed(t, func(t *testing.T, b *bed) {
+		o := b.outlast(false)
+		b.drain()
+		synctest.Wait()
+		b.moved()
+		if got, want := o.told(), (told{settled: 1, over: true}); got != want {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestAnEntryThatCannotOutlastItsProcessIsTold(t *testing.T) {
+	inBed(t, func(t *testing.T, b *bed) {
+		b.fate = func(call etcdsim.Call) (fate etcdsim.Fate) {
+			if moves(call) {
+				fate.Refuse = rpctypes.ErrGRPCNoSpace
+			}
+			return fate
+		}
+		o := b.outlast(false)
+		time.Sleep(5 * time.Second)
+		if got := o.told(); got.failed == 0 || got.settled > 0 || got.early != nil {
+			t.Errorf("%+v", got)
+		}
+		b.drain()
+		time.Sleep(5 * time.Second)
+		if got := o.told(); !errors.Is(got.early, rpctypes.ErrNoSpace) || got.settled != 1 || !got.over {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestAnEntryThatIsGoneDoesNotOutlastItsHold(t *testing.T) {
+	inBed(t, func(t *testing.T, b *bed) {
+		proctest.Must(b.Other.Delete(t.Context(), b.e.Name))
+		o := b.outlast(false)
+		time.Sleep(time.Second)
+		if got, want := o.told(), (told{settled: 1, over: true}); got != want {
+			t.Errorf("%+v", got)
+		}
+	})
 }
