@@ -71,7 +71,7 @@ func (l *Locker) acquire(ctx context.Context, key keyspace.Key, try bool, opts [
 	a := attempt{l: l, key: key}
 	defer a.end()
 	a.start(ctx, try, r)
-	a.grant, err = l.entries.Acquire(a.ctx, key, a.as, try, a.wait)
+	a.grant, err = l.entries.Acquire(a.ctx, key, a.as, try, a.behind)
 	if err != nil {
 		by, err = a.failure(err)
 	}

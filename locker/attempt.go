@@ -40,8 +40,8 @@ func (a *attempt) failure(err error) (by *Owner, _ error) {
 	return by, err
 }
 
-// wait notes whom the acquire waits for, or has failed for as a try, and tells the hooks.
-func (a *attempt) wait(ahead entry.Ahead) {
+// behind notes whom the acquire waits for, or has failed for as a try, and tells the hooks.
+func (a *attempt) behind(ahead entry.Ahead) {
 	d := BlockedData{Key: a.key, Local: ahead.Local, Ahead: ahead.N}
 	if ahead.Local {
 		d.By = Owner{Name: ahead.By.Name, Since: ahead.By.Since, Annotations: ahead.By.Annotations}
