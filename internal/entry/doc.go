@@ -11,7 +11,8 @@
 //     them changes it. The last one to part has it alone.
 //   - A lane opens only when nothing of its entry is left in etcd, or what is left ends with its lease. So no goroutine here takes a
 //     lock whose old entry may still go.
-//   - No two holds under an entry have the same turn. An entry has so many turns and no more; see [Config.Turns].
+//   - Each hold under an entry has a turn of its own, later than those before it, and there are no more than [Config.Turns] says. Only
+//     those who share it after the last turn all have that one.
 //   - An entry serves holds one after another for the time of [Config.Handoff] since its own was granted, unless it is retained and
 //     nobody else wants it.
 //   - Nobody gets an entry that came with the lane unless its lease suits, lives, and was not lost.

@@ -101,7 +101,7 @@ type Ahead struct {
 // A Grant is a lock as one caller gets it. The zero Grant is none.
 type Grant struct {
 	Entry *Entry // shared by several if the lock is
-	Turn  int    // which hold under Entry it is, from 0; of those who share it no other has it, but for those after the last turn
+	Turn  int    // which hold under Entry it is, from 0; those who share it after the last turn all have that one
 	Read  *record.Read
 }
 

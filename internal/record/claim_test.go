@@ -91,3 +91,12 @@ func TestTheRecordOfSlotsIsWhatJSONWrites(t *testing.T) {
 		}
 	}
 }
+
+func TestAClaimIsWhatTheRecordOfItsModeSays(t *testing.T) {
+	for _, c := range []Claim{{}, {Shared: true}, {Slots: 3, Weight: 2}} {
+		r := Record{Mode: c.Mode(), Slots: c.Slots, Weight: c.Weight}
+		if got := r.Claim(); got != c {
+			t.Errorf("%+v is written as %q, and read as %+v", c, r.Mode, got)
+		}
+	}
+}

@@ -53,3 +53,16 @@ func TestANonceTellsRecordsApart(t *testing.T) {
 		t.Error("no entry is evicted")
 	}
 }
+
+func TestWhatIsKnownIsGivenAsACopy(t *testing.T) {
+	known := &mvccpb.KeyValue{Key: []byte("/x"), Value: []byte("value"), CreateRevision: 3, ModRevision: 7, Version: 2}
+	r := ReadKnown([]string{"/x"}, known)
+	kv := r.KVs[0]
+	if r.Rev != 7 || r.Names[0] != "/x" || string(kv.Key) != "/x" || string(kv.Value) != "value" || kv.ModRevision != 7 || kv.CreateRevision != 0 || kv.Version != 0 {
+		t.Errorf("%+v", r)
+	}
+	kv.Key[0], kv.Value[0] = 'x', 'x'
+	if string(known.Key) != "/x" || string(known.Value) != "value" {
+		t.Errorf("what is known has become %v", known)
+	}
+}

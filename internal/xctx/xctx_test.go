@@ -236,3 +236,14 @@ func TestTwiceEndsWithItsContext(t *testing.T) {
 		})
 	})
 }
+
+func TestSilenceIsMarkedOnce(t *testing.T) {
+	silent := errors.New("silent")
+	once := Unheard(context.Canceled, silent)
+	if !errors.Is(once, context.Canceled) || !errors.Is(once, silent) {
+		t.Errorf("%v", once)
+	}
+	if twice := Unheard(once, silent); twice != once {
+		t.Errorf("%v is marked again: %v", once, twice)
+	}
+}
