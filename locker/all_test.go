@@ -5,14 +5,17 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/etcdsim"
 	"github.com/phpgao/elock/internal/etcdtest"
 	"github.com/phpgao/elock/internal/locktest"
+	"github.com/phpgao/elock/internal/simtest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -243,6 +246,34 @@ func TestAPanicWhileSeveralLocksAreAcquiredLeavesNoneHeld(t *testing.T) {
 		t.Fatal("it does not panic")
 	}
 	locktest.Release(t, acquireAll(t, b, several...))
+}
+
+// A brittleKV has an interceptor that panics once.
+type brittleKV struct {
+	clientv3.KV
+	panics *atomic.Bool
+}
+
+func (kv brittleKV) Txn(ctx context.Context) clientv3.Txn {
+	if kv.panics.CompareAndSwap(true, false) {
+		panic("test")
+	}
+	return kv.KV.Txn(ctx)
+}
+
+func TestAPanicOfTheClientWhileSeveralLocksAreAcquiredLeavesNoneHeld(t *testing.T) {
+	t.Parallel()
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+		c, panics := sim.NewClient("a").Client, new(atomic.Bool)
+		c.KV = brittleKV{c.KV, panics}
+		a := newLocker(t, c, locker.WithoutBatching())
+		locktest.Release(t, locktest.Acquire(t, a, key)) // there is a lease
+		panics.Store(true)
+		if locktest.PanicOf(func() { _, _ = a.AcquireAll(t.Context(), several) }) == nil {
+			t.Fatal("it does not panic")
+		}
+		locktest.Release(t, acquireAll(t, a, several...))
+	})
 }
 
 func TestSeveralLocksRemainForAsLongAsTheFirstToExpire(t *testing.T) {

@@ -147,11 +147,19 @@ func (s *Set) Failure(ctx context.Context, err error) error {
 
 // Seize gets the locks of keys, each for one of the callers, in one transaction under a
 // lease, if all of them are free, here and in etcd. What the last caller wants is read. On
-// failure the caller must abandon the entries that it gets.
+// failure the caller must abandon the entries that it gets; if a callback of etcd's client
+// ends the goroutine, Seize does.
 func (s *Set) Seize(ctx context.Context, l *lease.Lease, keys []keyspace.Key, callers []Caller) (entries []*Entry, err error) {
+	exits := true
+	defer func() {
+		if exits {
+			Abandon(ErrUnwanted, entries...)
+		}
+	}()
 	for i, key := range keys {
 		as := callers[i]
 		if !s.Lanes.Seize(key, as) {
+			exits = false
 			return entries, s.cfg.Locked
 		}
 		l.Join()
@@ -160,7 +168,9 @@ func (s *Set) Seize(ctx context.Context, l *lease.Lease, keys []keyspace.Key, ca
 		}
 		entries = append(entries, s.newEntry(key, l, as))
 	}
-	return entries, s.enterAll(ctx, entries)
+	err = s.enterAll(ctx, entries)
+	exits = false
+	return entries, err
 }
 
 // enterAll puts entries of one lease into their queues if all of these are empty, and

@@ -193,7 +193,7 @@ func (k *keeper) lose(s *Lease, why Loss) {
 // idle retires s if nobody has used it for a while.
 func (k *keeper) idle(s *Lease, now clock.Instant) bool {
 	r := &s.schedule
-	if s.used.Swap(false) || s.users.Load() > 0 {
+	if s.used.Swap(false) || s.users.Load() > 0 || s.trouble.Load() != nil { // in trouble, it is lost if etcd stays silent, and says so
 		r.usedAt = now
 		return false
 	}

@@ -34,6 +34,7 @@ func (e *Entry) enter(ctx context.Context, try bool) error {
 
 func (e *Entry) enterOnce(ctx context.Context, try bool) (err error) {
 	for {
+		sent := e.Sent // by an earlier try
 		e.Sent = true
 		if try {
 			err = e.putIfFree(ctx)
@@ -48,12 +49,13 @@ func (e *Entry) enterOnce(ctx context.Context, try bool) (err error) {
 			if err := e.clear(ctx); err != nil || e.Rev != 0 {
 				return err
 			}
+			e.Sent = e.putInDoubt
 			continue
 		case errors.Is(err, rpctypes.ErrLeaseNotFound):
 			e.Lease.Lose(lease.Expired)
 			fallthrough
 		case batch.NotApplied(err):
-			e.Sent = e.putInDoubt
+			e.Sent = sent || e.putInDoubt
 			return err
 		}
 		// The answer is lost, but perhaps the entry is there.

@@ -246,6 +246,20 @@ func TestAnEntryWhoseAnswerIsLostAfterARefusalIsSent(t *testing.T) {
 	}
 }
 
+// The put went over a key that somebody had written by hand under e's name, and that cannot be removed at once.
+func TestAnEntryThatIsToBeClearedIsSentThoughTheNextPutIsRefused(t *testing.T) {
+	inBed(t, func(t *testing.T, b *bed) {
+		e := b.alone()
+		proctest.Must(b.Other.Put(t.Context(), e.Name, "hand"))
+		b.next(etcdsim.Fate{}, etcdsim.Fate{Refuse: rpctypes.ErrGRPCRequestTooManyRequests}, etcdsim.Fate{Refuse: rpctypes.ErrGRPCPermissionDenied})
+		if err := e.Obtain(t.Context(), true, never); !errors.Is(err, rpctypes.ErrPermissionDenied) || !e.Sent {
+			t.Fatalf("%v, sent: %v", err, e.Sent)
+		}
+		e.Clean(errUnheard)
+		b.empty()
+	})
+}
+
 // Etcd may say that it has no space after it has carried out a put.
 func TestWithoutSpaceAnEntryIsLookedFor(t *testing.T) {
 	inBed(t, func(t *testing.T, b *bed) {

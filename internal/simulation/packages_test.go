@@ -103,7 +103,7 @@ var packageMistakes = []mistake{
 	{"a lease at risk is noticed with the next renewal", "internal/lease:(*keeper).noteRisk", "return left - s.ttl/riskPart", "return left"},
 	{"a lease that is renewed stays at risk", "internal/lease:(*keeper).noteRisk", "s.schedule.atRisk = at", "s.schedule.atRisk = true"},
 	{"trouble outlives its end", "internal/lease:(*keeper).answered", "s.trouble.Store(nil)", "_ = s"},
-	{"trouble begins with the last failure", "internal/lease:(*keeper).failed", "since = old.since", "_ = old"},
+	{"trouble begins with the last failure", "internal/lease:(*keeper).failed", "sent = old.sent", "_ = old.sent"},
 
 	{"an answer does not end a silence", "internal/health:(*Signal).current", "s.last > s.answer() && ", ""},
 	{"a failure counts for ever", "internal/health:(*Signal).current", " && now-s.last <= int64(fresh)", " && now != 0"},
@@ -111,7 +111,7 @@ var packageMistakes = []mistake{
 	{"a call that hangs speaks of the time before an answer", "internal/health:(*Signal).Failed", "sent = max(sent, s.answer())", "_ = now"},
 	{"a silence begins with its first failure to end", "internal/health:(*Signal).Failed", " || sent < s.first", ""},
 	{"a call that is given up soon counts as a silence", "internal/calls:(*Client).hear", " && waited >= health.Patience", " && health.Patience > 0"},
-	{"a refusal is no answer", "internal/calls:(*Client).hear", "err == nil, etcderr.Refused(err) && !etcderr.Passing(err)", "err == nil"},
+	{"a refusal is no answer", "internal/calls:(*Client).hear", "err == nil, refused(err)", "err == nil"},
 
 	{"only an answer to a request is a sign of life", "internal/watchstream:(*Pulse).Heard", "p.heard, p.asked = time.Now(), time.Time{}", "p.heard = time.Now()\n\tif progress {\n\t\tp.asked = time.Time{}\n\t}"},
 	{"the first answer may take no longer", "internal/watchstream:(*Pulse).Look", "p.limit = p.First", "p.limit = Silence"},
@@ -256,7 +256,7 @@ var packageMistakes = []mistake{
 	{"no space counts as not carried out", "internal/queue:(*Entry).enterOnce", " && (own == nil || !e.wrote(own))", ""},
 	{"without space a put stays in doubt", "internal/queue:(*Entry).enterOnce", "e.Sent, e.putInDoubt = before, before", "_ = before"},
 	{"a lease that etcd does not know is not lost", "internal/queue:(*Entry).enterOnce", "e.Lease.Lose(lease.Expired)", "_ = lease.Expired"},
-	{"a refused entry counts as sent", "internal/queue:(*Entry).enterOnce", "e.Sent = e.putInDoubt\n", "_ = 0\n"},
+	{"a refused entry counts as sent", "internal/queue:(*Entry).enterOnce", "e.Sent = sent || e.putInDoubt\n", "_ = 0\n"},
 	{"a try that failed counts as sent", "internal/queue:(*Entry).enterOnce", "e.Sent = e.Rev != 0 || e.putInDoubt", "_ = 0"},
 	{"what is left under the name is held", "internal/queue:(*Entry).leads", "old != nil", "false"},
 	{"what is left under the name is taken for another's", "internal/queue:(*Entry).putIfFree", "i >= 0 {", "i > 1<<20 {"},
