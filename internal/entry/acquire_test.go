@@ -30,6 +30,10 @@ func TestALockIsGotAndLeft(t *testing.T) {
 		}
 		b.releases(g.Entry, "left")
 		b.free()
+		time.Sleep(2 * time.Hour)
+		if n := b.Leases.Count(); n != 0 {
+			t.Errorf("%d leases stay though nobody uses them", n)
+		}
 	})
 }
 
@@ -197,6 +201,25 @@ func TestALockThatComesAsTheCallerGivesUpPassesOn(t *testing.T) {
 	})
 }
 
+// What it has read is not for the next one.
+func TestALockThatIsGrantedAsTheCallerGivesUpPassesOn(t *testing.T) {
+	inBed(t, nil, func(t *testing.T, b *bed) {
+		b.slowly(100 * time.Millisecond)
+		first, second := b.start("first", reading), b.start("second", reading)
+		time.Sleep(50 * time.Millisecond) // the answer is on its way
+		proctest.Must(b.Other.Put(t.Context(), "/x", "new"))
+		first.cancel()
+		first.fails(context.Canceled)
+		g := second.gets()
+		if g.Turn != 1 || g.Read.KVs[0] == nil {
+			t.Errorf("it got %+v", g)
+		}
+		b.queued("first")
+		b.releases(g.Entry, "left")
+		b.free()
+	})
+}
+
 func TestAnEntryWhoseLeaseIsLostIsNotHeld(t *testing.T) {
 	inBed(t, nil, func(t *testing.T, b *bed) {
 		e := b.get("a", alone).Entry
@@ -324,15 +347,19 @@ func TestSeveralLocksAreSeizedTogether(t *testing.T) {
 func TestAbandonWaitsAMomentOnly(t *testing.T) {
 	inBed(t, nil, func(t *testing.T, b *bed) {
 		e := b.get("a", alone).Entry
+		other, err := b.Acquire(t.Context(), keyspace.MustParse("other"), caller("a", alone), false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		b.silence(true)
+		time.AfterFunc(2*time.Second, func() { b.silence(false) })
 		began := time.Now()
-		Abandon(errReleased, e)
+		Abandon(errReleased, e, other.Entry)
 		if d := time.Since(began); d <= 0 || d > time.Second {
 			t.Errorf("it waited for %v", d)
 		}
 		next := b.start("b", alone)
 		next.waits()
-		b.silence(false)
 		g := next.gets()
 		b.queued("b")
 		b.releases(g.Entry, "left")

@@ -72,6 +72,7 @@ func inBed(t *testing.T, change func(cfg *Config), f func(t *testing.T, b *bed))
 			change(&cfg)
 		}
 		b.Set = NewSet(cfg)
+		defer time.AfterFunc(100*time.Hour, func() { panic("the test hangs") }).Stop()
 		f(t, b)
 	})
 }

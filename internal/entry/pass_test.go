@@ -154,12 +154,12 @@ func TestSlotsHaveAnEntryEachWhichPassesOn(t *testing.T) {
 			t.Fatalf("in etcd: %v", b.kvs())
 		}
 		third := b.start("c", slots(2, 1))
+		if f := first.Entry.Follow(t.Context(), true); f.Stays || f.Next != nil || f.Successor != nil {
+			t.Errorf("a slot is followed by %+v", f)
+		}
 		b.releases(second.Entry, "passed")
 		if g := third.gets(); g.Entry != second.Entry || g.Turn != 1 {
 			t.Errorf("it got %+v", g)
-		}
-		if f := first.Entry.Follow(t.Context(), true); f.Stays || f.Next != nil || f.Successor != nil {
-			t.Errorf("a slot is followed by %+v", f)
 		}
 		both := b.start("d", slots(2, 2))
 		b.releases(first.Entry, "left")
@@ -209,6 +209,39 @@ func TestAnEntryStaysWithACommitForTheNext(t *testing.T) {
 	})
 }
 
+func TestAnEntryDoesNotStayForOneWhoWantsItOtherwise(t *testing.T) {
+	inBed(t, nil, func(t *testing.T, b *bed) {
+		g := b.get("a", alone)
+		next := b.start("b", shared)
+		if f := g.Entry.Follow(t.Context(), true); f.Stays || f.Successor == nil {
+			t.Errorf("%+v follows", f)
+		}
+		b.releases(g.Entry, "requeued")
+		b.releases(next.gets().Entry, "left")
+		b.free()
+	})
+}
+
+// What a commit has read for the next, who gave up, is not for another one.
+func TestWhatWasReadForOneThatGaveUpIsForgotten(t *testing.T) {
+	inBed(t, retaining, func(t *testing.T, b *bed) {
+		g := b.get("a", alone)
+		next := b.start("b", reading)
+		f := g.Entry.Follow(t.Context(), true)
+		a := b.commit(g.Entry, &f)
+		f.Stayed(a.Revision, write, a.Responses[1:])
+		next.cancel()
+		next.fails(context.Canceled)
+		b.releases(g.Entry, "retained")
+		proctest.Must(b.Other.Put(t.Context(), "/x", "new"))
+		fresh := reading
+		fresh.Fresh = true
+		if g = b.get("c", fresh); string(g.Read.KVs[0].Value) != "new" {
+			t.Errorf("it got %+v", g.Read)
+		}
+	})
+}
+
 func TestAnEntryIsReplacedWithACommit(t *testing.T) {
 	inBed(t, nil, func(t *testing.T, b *bed) {
 		g := b.get("a", alone)
@@ -252,7 +285,8 @@ func TestNobodyFollowsACommit(t *testing.T) {
 
 // A value that a commit has put is known, until another commit writes something else.
 func TestWhatACommitHasPutIsKnownUnderARetainedLock(t *testing.T) {
-	inBed(t, retaining, func(t *testing.T, b *bed) {
+	lasting := func(cfg *Config) { cfg.Retains, cfg.Turns = true, 9 }
+	inBed(t, lasting, func(t *testing.T, b *bed) {
 		g := b.get("a", alone)
 		f := g.Entry.Follow(t.Context(), true)
 		if !f.Stays {
@@ -277,11 +311,11 @@ func TestWhatACommitHasPutIsKnownUnderARetainedLock(t *testing.T) {
 		if string(n.Read.KVs[0].Value) != "value" {
 			t.Errorf("it read %v", n.Read.KVs)
 		}
+		b.releases(n.Entry, "passed")
 		fresh := reading
 		fresh.Fresh = true
-		b.releases(n.Entry, "left") // it has had its turns
 		b.costs(1, func() { n = b.get("d", fresh) })
-		if n.Read.Rev == a.Revision || n.Read.KVs[0].Version != 1 {
+		if n.Turn != 3 || n.Read.KVs[0].Version != 1 {
 			t.Errorf("it read %+v", n.Read)
 		}
 		for _, ops := range [][]clientv3.Op{nil, {write[0], write[0]}, {clientv3.OpDelete("/x")}, {clientv3.OpPut("/x", "")}, {clientv3.OpPut("/x", string(bytes.Repeat([]byte("x"), maxKnown+1)))}} {
@@ -290,7 +324,7 @@ func TestWhatACommitHasPutIsKnownUnderARetainedLock(t *testing.T) {
 				t.Errorf("%v is known", n.Entry.known)
 			}
 		}
-		b.releases(n.Entry, "retained")
+		b.releases(n.Entry, "passed")
 	})
 }
 

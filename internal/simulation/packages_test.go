@@ -333,6 +333,9 @@ var packageMistakes = []mistake{
 	{"a move is tried for ever", "internal/linger:(*Stay).Settle", "if stop.Err() != nil {", "if false {"},
 	{"a wait does not see that the entry goes", "internal/linger:(*Stay).Wait", "gone, unsure, changed = is.Deleted(s.entry.Name) > s.entry.Rev,", "gone, unsure, changed = false,"},
 	{"a wait does not read what its watch has missed", "internal/linger:(*Stay).Wait", "if unsure && !gone {", "if unsure && !gone && false {"},
+	{"what is to stay goes with its process", "internal/linger:(*Stay).Outlast", "case cfg.Drain.Err() == nil:", "case true:"},
+	{"what is to stay is waited for before that is told", "internal/linger:(*Stay).Outlast", "settled()\n\t\ts.Wait(cfg.Drain)", "s.Wait(cfg.Drain)\n\t\tsettled()"},
+	{"nobody hears that what is to stay does not", "internal/linger:(*Stay).Outlast", "early(err)", "_ = err"},
 	{"an end leaves the entry", "internal/linger:(*Stay).End", "_, _, err := s.cfg.Queues.Delete(ctx, s.entry.Key, s.entry.Name, s.entry.Rev)", "var err error"},
 	{"an end leaves the leases", "internal/linger:(*Stay).End", "_, _ = s.cfg.Etcd.Lease().Revoke(try, id)", "_, _ = try, id"},
 
@@ -348,7 +351,11 @@ var packageMistakes = []mistake{
 	{"without the past, a value of before is unknown", "internal/outcome:(*Question).appearance", "kv.ModRevision <= q.Since", "false"},
 	{"silence tells that nothing was done", "internal/outcome:(*Question).Resolve", "wait = xctx.Pause(ctx, wait)", "if wait = xctx.Pause(ctx, wait); n > 0 {\n\t\t\treturn false, true\n\t\t}"},
 
-	{"an entry passes on for ever", "internal/entry:(*Entry).Pass", "time.Since(e.granted) >= e.set.cfg.Handoff", "false"},
+	{"entries under a lease that is gone count as deleted", "internal/queue:(*Set).Fates", "l.Lose(lease.Expired)\n\t\t\t\treturn", "l.Lose(lease.Expired)"},
+	{"nobody asks whether several were evicted", "internal/queue:(*Set).Fates", "past && entries[i].History(ctx)", "past && false"},
+	{"leases are asked for as one", "internal/queue:byLease", "if !ok {", "if ok = len(groups) > 0; !ok {"},
+
+	{"an entry passes on for ever", "internal/entry:(*Entry).Pass", "time.Since(e.granted) >= e.set.cfg.Handoff", "time.Since(e.granted) < 0"},
 	{"two holds have one turn", "internal/entry:(*Entry).Pass", "e.turn++", "_ = e.turn"},
 	{"an entry serves more holds than it has turns", "internal/entry:(*Entry).passable", "e.turn < e.set.cfg.Turns && ", ""},
 	{"an entry that was asked for passes on", "internal/entry:(*Entry).passable", "!e.Asked.Load() && ", ""},
@@ -376,7 +383,7 @@ var packageMistakes = []mistake{
 	{"what was read for an earlier hold is for a later one", "internal/entry:(*Entry).park", "e.Read = nil", "_ = e.Read"},
 	{"an entry that is wanted as it is parked stays", "internal/entry:(*Entry).park", "e.retention.Wanted() && ", "false && "},
 	{"a recalled entry stays in etcd", "internal/entry:(*Entry).recall", "e.giveUp()", "e.Done()"},
-	{"who shares joins for another term though others wait", "internal/entry:(*Entry).renew", "s.Renew(!contended)", "s.Renew(true)"},
+	{"who shares joins for another term though others wait", "internal/entry:(*Entry).renew", "s.Renew(!contended)", "s.Renew(!contended || true)"},
 	{"who shares has no more turns than others", "internal/entry:(*Entry).grantShare", "min(nth, e.set.cfg.Turns)", "nth"},
 	{"who shares joins under a lease that is lost", "internal/entry:(*Entry).grantShare", "e.set.Lanes.Close(e.Key)", "_ = e.Key"},
 	{"what is known is told to who wants it fresh", "internal/entry:(*Entry).reading", "!want.Fresh && ", ""},
