@@ -147,19 +147,17 @@ func (s *Set) Failure(ctx context.Context, err error) error {
 
 // Seize gets the locks of keys, each for one of the callers, in one transaction under a
 // lease, if all of them are free, here and in etcd. What the last caller wants is read. On
-// failure the caller must abandon the entries that it gets; if a callback of etcd's client
-// ends the goroutine, Seize does.
+// failure the caller must abandon the entries that it gets.
 func (s *Set) Seize(ctx context.Context, l *lease.Lease, keys []keyspace.Key, callers []Caller) (entries []*Entry, err error) {
-	exits := true
+	err = ErrUnwanted // if a callback of etcd's client ends the goroutine
 	defer func() {
-		if exits {
-			Abandon(ErrUnwanted, entries...)
+		if err == ErrUnwanted {
+			Abandon(err, entries...)
 		}
 	}()
 	for i, key := range keys {
 		as := callers[i]
 		if !s.Lanes.Seize(key, as) {
-			exits = false
 			return entries, s.cfg.Locked
 		}
 		l.Join()
@@ -168,9 +166,7 @@ func (s *Set) Seize(ctx context.Context, l *lease.Lease, keys []keyspace.Key, ca
 		}
 		entries = append(entries, s.newEntry(key, l, as))
 	}
-	err = s.enterAll(ctx, entries)
-	exits = false
-	return entries, err
+	return entries, s.enterAll(ctx, entries)
 }
 
 // enterAll puts entries of one lease into their queues if all of these are empty, and

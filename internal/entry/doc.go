@@ -17,8 +17,7 @@
 //     nobody else wants it.
 //   - Nobody gets an entry that came with the lane unless its lease suits, lives, and was not lost.
 //   - An acquire that fails leaves nothing behind, or settles that in the background.
-//   - A callback that runs during an acquire may end its goroutine: what the goroutine has of an entry is given up then. Where
-//     notify does so, the caller has to call [Entry.Settle].
+//   - A callback may end the goroutine of an acquire: what that has of an entry is given up. If notify does, the caller must Settle.
 //
 // It knows no holds, no hooks and no options, and does not look into what a caller says of itself.
 package entry

@@ -22,10 +22,9 @@ type Entry struct {
 	queue.Entry
 	set *Set
 
-	Announces bool // it is for one hold only, which announces something
-
-	Asks  atomic.Int32 // how many holds under it have begun to ask who wants the lock
-	Asked atomic.Bool  // somebody has asked for the lock: it does not pass on
+	Announces bool         // it is for one hold only, which announces something
+	Asks      atomic.Int32 // how many holds under it have begun to ask who wants the lock
+	Asked     atomic.Bool  // somebody has asked for the lock: it does not pass on
 
 	seat    int       // in the key's lane, of one that takes slots; 0: the lane itself
 	waited  bool      // for others, in etcd
@@ -39,18 +38,17 @@ type Entry struct {
 // obtain gets the lock: when it returns nil, e is the first in the queue. ctx
 // bounds the wait. On failure e.Sent tells whether anything may be in etcd. If
 // blocked ends the goroutine, obtain gives e up.
-func (e *Entry) obtain(ctx context.Context, try bool, blocked func(Ahead)) error {
-	exits := true
+func (e *Entry) obtain(ctx context.Context, try bool, blocked func(Ahead)) (err error) {
+	err = ErrUnwanted
 	defer func() {
-		if exits {
-			Abandon(ErrUnwanted, e)
+		if err == ErrUnwanted {
+			Abandon(err, e)
 		}
 	}()
-	err := e.Obtain(ctx, try, func(ahead *mvccpb.KeyValue, n int) {
+	err = e.Obtain(ctx, try, func(ahead *mvccpb.KeyValue, n int) {
 		blocked(Ahead{Entry: ahead, N: n})
 		e.waited = !try
 	})
-	exits = false
 	switch err {
 	case nil:
 		return e.check(ctx)

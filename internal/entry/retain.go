@@ -29,10 +29,8 @@ func (e *Entry) park(notify func()) bool {
 	if !e.set.Lanes.Park(e.Key, e) {
 		return false
 	}
-	if e.retention.Wanted() && e.set.Lanes.Recall(e.Key, e) { // its Run has ended
-		if !e.set.cfg.Spawn(e.giveUp) {
-			e.Done()
-		}
+	if e.retention.Wanted() && e.set.Lanes.Recall(e.Key, e) && !e.set.cfg.Spawn(e.giveUp) { // its Run has ended
+		e.Done()
 	}
 	return true
 }

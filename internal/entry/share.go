@@ -9,16 +9,14 @@ import (
 	"github.com/phpgao/elock/internal/xctx"
 )
 
-type sharing = lane.Sharing[Caller, *Entry]
-
 // share lets others hold with e, which was granted to the caller.
 func (e *Entry) share() {
-	e.set.Lanes.Share(e.Key, e, func(s *sharing) { e.set.cfg.Spawn(func() { e.renew(s) }) })
+	e.set.Lanes.Share(e.Key, e, func(s *lane.Sharing[Caller, *Entry]) { e.set.cfg.Spawn(func() { e.renew(s) }) })
 }
 
 // renew lets callers share e for another term, as soon as nobody waits to hold it
 // alone, for as long as there are any.
-func (e *Entry) renew(s *sharing) {
+func (e *Entry) renew(s *lane.Sharing[Caller, *Entry]) {
 	for wait := calls.FirstPause; ; wait = xctx.Pause(e.Lease.Waits(), wait) {
 		try, cancel := context.WithTimeout(e.Lease.Waits(), xctx.Patience(0))
 		contended := e.Contended(try)

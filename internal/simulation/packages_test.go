@@ -367,7 +367,7 @@ var packageMistakes = []mistake{
 	{"the lane opens before the entry is removed", "internal/entry:(*Entry).Settle", "e.Clean(cause); finish()", "finish(); e.Clean(cause)"},
 	{"one of those who share removes the entry", "internal/entry:(*Entry).Settle", "if !e.Sole() {", "if false {"},
 	{"the lease keeps a user that has gone", "internal/entry:(*Entry).Drop", "e.Lease.Part()", "_ = e.Lease"},
-	{"an entry is left by a goroutine that ends as it is blocked", "internal/entry:(*Entry).obtain", "exits := true", "exits := false"},
+	{"an entry is left by a goroutine that ends as it is blocked", "internal/entry:(*Entry).obtain", "err = ErrUnwanted\n", "err = nil\n"},
 	{"what is abandoned is waited for without end", "internal/entry:Abandon", "case <-wait.C:\n\t\t\treturn", "case <-wait.C:"},
 	{"a lost place ends the acquire", "internal/entry:(*Set).mayRequeue", "return ctx.Err() == nil", "return false && ctx.Err() == nil"},
 	{"the first in the queue gives up and passes nothing on", "internal/entry:(*Set).occupy", "e.Pass(func() {})", "false"},
