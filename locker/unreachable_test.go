@@ -115,8 +115,11 @@ func TestAnAcquireThatGetsNoLeaseNamesTheEndpoints(t *testing.T) {
 	locktest.Must(t, err)
 	proxy.Cut(t)
 	defer l.Close()
-	for name, ctx := range map[string]context.Context{"its context ends": brief(t), "the patience ends": t.Context()} {
-		_, err := l.Acquire(ctx, keyspace.MustParse(name))
+	for name, ctx := range map[string]func() context.Context{
+		"its context ends":  func() context.Context { return brief(t) },
+		"the patience ends": t.Context,
+	} {
+		_, err := l.Acquire(ctx(), keyspace.MustParse(name))
 		locktest.WantErr(t, err, locker.ErrUnavailable)
 		if !strings.Contains(err.Error(), proxy.Endpoint()) {
 			t.Errorf("%s: got %v, want %q in it", name, err, proxy.Endpoint())
