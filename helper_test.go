@@ -46,9 +46,9 @@ func beside(tb testing.TB, prefix string, opts ...elock.Opt) *elock.ELocker {
 	return newELocker(tb, etcdtest.Start(tb).Client(tb), append(opts, elock.WithPrefix(prefix))...)
 }
 
-// impatient makes the monitor end every hold almost at once.
+// impatient makes the monitor end every hold soon.
 func impatient() []elock.Opt {
-	return []elock.Opt{elock.WithMaxHeldTime(time.Millisecond), elock.WithMonitorTicks(5 * time.Millisecond)}
+	return []elock.Opt{elock.WithMaxHeldTime(100 * time.Millisecond), elock.WithMonitorTicks(5 * time.Millisecond)}
 }
 
 // A wire is what the unary requests of a client go through.

@@ -110,7 +110,7 @@ func TestAcquireOptionsReachTheLock(t *testing.T) {
 	a, _ := newPair(t, locker.WithMonitorTicks(time.Millisecond))
 	g := guard.New(a, key,
 		guard.Acquiring[int](locker.TTL(time.Hour), locker.MaxHeld(time.Hour)),
-		guard.Acquiring[int](locker.MaxHeld(10*time.Millisecond))) // adds to those before it
+		guard.Acquiring[int](locker.MaxHeld(500*time.Millisecond))) // adds to those before it
 	_, err := g.Run(t.Context(), func(ctx context.Context, h *locker.Hold) (int, error) {
 		if left := h.Remaining(); left <= locker.DefaultTTL || left > time.Hour {
 			t.Errorf("%v remain of a TTL of 1h", left)

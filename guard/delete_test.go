@@ -53,7 +53,7 @@ func TestDelete(t *testing.T) {
 		a, b := s.locker(t), s.locker(t)
 		s.put(t, "7")
 		release := occupy(t, b)
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		err := counter(a).Delete(ctx)
 		wantErr(t, err, context.DeadlineExceeded, locker.ErrLocked)

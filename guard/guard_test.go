@@ -145,7 +145,7 @@ func TestAHoldThatLastsTooLongTellsTheFunctionAndTheCaller(t *testing.T) {
 			t.Errorf("got %d, want the function's value", v)
 		}
 		wantFree(t, b)
-	}, locker.WithMaxHeldTime(10*time.Millisecond), locker.WithMonitorTicks(time.Millisecond))
+	}, locker.WithMaxHeldTime(500*time.Millisecond), locker.WithMonitorTicks(time.Millisecond))
 }
 
 func TestALockerThatClosesTellsTheFunctionAndTheCaller(t *testing.T) {

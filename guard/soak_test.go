@@ -60,7 +60,7 @@ func TestWatchesUnderTokensThatDieFareAsWithoutAuth(t *testing.T) {
 			}
 			slices.Sort(delays)
 			t.Logf("%d values, %d watches: all told, the last of them after %v in the median, %v at worst", n, len(watches), delays[len(delays)/2], delays[len(delays)-1])
-			if worst := delays[len(delays)-1]; worst > 2*time.Second {
+			if worst := delays[len(delays)-1]; worst > 5*time.Second {
 				t.Errorf("told after %v", worst)
 			}
 		})

@@ -66,7 +66,7 @@ func TestADeadTokenThatTheProgramGaveTheClientIsToldAtOnce(t *testing.T) {
 					wantErr(t, call(g), rpctypes.ErrInvalidAuthToken)
 					took := time.Since(began)
 					t.Logf("%s: %v", what, took)
-					if took > 2*time.Second {
+					if took > 5*time.Second {
 						t.Errorf("%s: told after %v", what, took)
 					}
 				}
@@ -74,7 +74,7 @@ func TestADeadTokenThatTheProgramGaveTheClientIsToldAtOnce(t *testing.T) {
 			s.wantStored(t, key, "1")
 			began := time.Now()
 			wantErr(t, l.Close(), rpctypes.ErrInvalidAuthToken) // the lease stays until it expires
-			if took := time.Since(began); took > time.Second {
+			if took := time.Since(began); took > 3*time.Second {
 				t.Errorf("Close took %v", took)
 			}
 		})

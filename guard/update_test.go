@@ -197,7 +197,7 @@ var losses = map[string]struct {
 			t.Error(err)
 		}
 	}, locker.ErrLost},
-	"held too long": {[]locker.Option{locker.WithMaxHeldTime(10 * time.Millisecond), locker.WithMonitorTicks(time.Millisecond)},
+	"held too long": {[]locker.Option{locker.WithMaxHeldTime(500 * time.Millisecond), locker.WithMonitorTicks(time.Millisecond)},
 		func(t *testing.T, _ store, _ *locker.Locker, h *locker.Hold) {
 			receive(t, h.Context().Done())
 		}, locker.ErrMaxHeld},

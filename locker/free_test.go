@@ -58,16 +58,22 @@ func TestALostAnswerToAnAcquireOfSeveralLeavesNoneBehind(t *testing.T) {
 			t.Parallel()
 			s := etcdtest.Start(t)
 			prefix, client := s.Prefix(t), s.Client(t)
-			var lost atomic.Bool
+			var armed, lost atomic.Bool
 			f := &faults{after: func(ctx context.Context, c call, err error) error {
-				if c.kind == "batch" && err == nil && lost.CompareAndSwap(false, true) {
+				if c.kind == "batch" && err == nil && armed.Load() && lost.CompareAndSwap(false, true) {
 					return lose(ctx)
 				}
 				return err
 			}}
 			a := newLocker(t, faulty(client, f), locker.WithPrefix(prefix), locker.WithTTL(time.Hour))
 			b := newLocker(t, s.Client(t), locker.WithPrefix(prefix))
-			h, err := a.AcquireAll(brief(t), several)
+			locktest.Release(t, locktest.Acquire(t, a, neighbour)) // there is a lease
+			armed.Store(true)
+			ctx := t.Context()
+			if way != "as an error" {
+				ctx = brief(t)
+			}
+			h, err := a.AcquireAll(ctx, several)
 			if !lost.Load() {
 				t.Fatal("no answer was lost")
 			}

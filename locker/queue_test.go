@@ -92,9 +92,7 @@ func TestAWaiterThatGivesUpLeavesTheQueueAndTheOthersGoOn(t *testing.T) {
 	locktest.UntilQueued(t, a, key, 2)
 	locktest.Release(t, held)
 	locktest.Release(t, next())
-	if got := keys(t, client, prefix); len(got) != 0 {
-		t.Errorf("left %v", got)
-	}
+	locktest.Until(t, "nothing is left", func() bool { return len(keys(t, client, prefix)) == 0 })
 }
 
 func TestACancelThatRacesWithAGrantEitherHoldsOrLeavesNothing(t *testing.T) {
@@ -122,9 +120,7 @@ func TestACancelThatRacesWithAGrantEitherHoldsOrLeavesNothing(t *testing.T) {
 		if err := got(); err != nil {
 			t.Error(err)
 		}
-		if got := keys(t, client, prefix); len(got) != 0 {
-			t.Fatalf("left %v", got)
-		}
+		locktest.Until(t, "nothing is left", func() bool { return len(keys(t, client, prefix)) == 0 })
 	}
 }
 

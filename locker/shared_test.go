@@ -296,6 +296,9 @@ func TestReadersAndWritersUnderStress(t *testing.T) {
 			t.Parallel()
 			a, b, client, prefix := newPair(t, opts...)
 			c := newLocker(t, client, locker.WithPrefix(prefix)) // mixed
+			for _, l := range []*locker.Locker{a, b, c} {
+				locktest.Release(t, locktest.Acquire(t, l, key)) // there is a lease
+			}
 			var readers, writers atomic.Int64
 			one := func(l *locker.Locker, r *rand.Rand) error {
 				ctx, cancel := context.WithTimeout(context.Background(), locktest.Wait)

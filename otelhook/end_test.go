@@ -43,7 +43,7 @@ func TestAnAcquireThatFailsSaysWhyAndOnlySomeReasonsAreErrors(t *testing.T) {
 		return ctx, func() { cancel(nil) }
 	}
 	deadline := func(ctx context.Context) (context.Context, context.CancelFunc) {
-		return context.WithTimeout(ctx, 20*time.Millisecond)
+		return context.WithTimeout(ctx, time.Second)
 	}
 	for _, tt := range []struct {
 		name string
@@ -150,7 +150,7 @@ func TestAHoldSaysHowItEnded(t *testing.T) {
 
 func TestATimeoutWhoseReleaseFindsTheLockGoneSaysSo(t *testing.T) {
 	t.Parallel()
-	p := newWorld(t).process("p", locker.WithMonitorTicks(100*time.Millisecond))
+	p := newWorld(t).process("p", locker.WithMonitorTicks(time.Second))
 	p.acquire(t, t.Context(), key, overdue)
 	deleteKey(p, key) // before the tick, and before the loss watcher looks
 	locktest.Until(t, "the timeout's span has ended", func() bool { return len(p.outcomes("elock.timeout")) == 1 })

@@ -3,6 +3,7 @@ package otelhook_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
@@ -41,7 +42,7 @@ func TestAHookWithoutTracesLeavesThoseOfAnotherAlone(t *testing.T) {
 			defer work.End()
 			locktest.Receive(t, h.Context().Done())
 			return nil
-		}, overdue)
+		}, locker.MaxHeld(500*time.Millisecond))
 		span.End()
 		p.untilEnded(t, 5)
 		if err := l.Close(); err != nil { // waits for the hooks, of which one may come after the spans
@@ -52,7 +53,7 @@ func TestAHookWithoutTracesLeavesThoseOfAnotherAlone(t *testing.T) {
 				elock.acquire (client) elock.key=space/key elock.mode=exclusive elock.outcome=acquired elock.token=#1 elock.try=false
 				elock.hold (internal) Error: "locker: lock held longer than allowed" elock.key=space/key elock.mode=exclusive elock.outcome=max_held elock.token=#1 elock.wait=… error.type=max_held
 					work
-					elock.timeout (internal) elock.held=… elock.key=space/key elock.limit=0.001 elock.mode=exclusive elock.outcome=released elock.token=#1
+					elock.timeout (internal) elock.held=… elock.key=space/key elock.limit=0.5 elock.mode=exclusive elock.outcome=released elock.token=#1
 			`, w.picture())
 		want(t, `
 			elock.acquire.duration{elock.outcome=acquired,elock.space=space} s count 1

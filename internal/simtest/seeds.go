@@ -21,6 +21,7 @@ var (
 // reports whether they are so many that each thing that can happen must have happened.
 func Seeds(t *testing.T, replay string, play func(seed uint64) *World) (many bool) {
 	t.Helper()
+	defer oneProcessor()()
 	if *one != 0 {
 		w := play(*one)
 		t.Logf("history of seed %d:\n%s", *one, strings.Join(w.history, "\n"))

@@ -3,3 +3,5 @@
 package simtest
 
 const defaultSeeds = 200
+
+func oneProcessor() (end func()) { return func() {} }
