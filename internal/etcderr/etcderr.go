@@ -32,6 +32,8 @@ func Passing(err error) bool {
 	switch Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted, codes.Canceled: // here, those of the server
 		return true
+	case codes.Unknown: // etcd gives errors of its raft no code: of a leader that hands over, and of a member that ends
+		return strings.Contains(err.Error(), "raft proposal dropped") || strings.Contains(err.Error(), "raft: stopped")
 	}
 	return false
 }

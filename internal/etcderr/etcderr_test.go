@@ -20,6 +20,7 @@ func TestErrorsThatPassAreNotRefusals(t *testing.T) {
 		rpctypes.ErrGRPCLeaderChanged, rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner), rpctypes.ErrGRPCNotSupportedForLearner, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision,
 		status.Error(codes.Unavailable, "connection refused"), status.Error(codes.Canceled, "reset"),
 		fmt.Errorf("get: %w", rpctypes.ErrNoLeader),
+		status.Error(codes.Unknown, "raft proposal dropped"), rpctypes.Error(status.Error(codes.Unknown, "raft: stopped")),
 	} {
 		if !Passing(err) {
 			t.Errorf("%v passes", err)
