@@ -61,21 +61,25 @@ func New(client *clientv3.Client, unheard error) *Client {
 // then the other one may have been carried out, too.
 func (c *Client) Txn(ctx context.Context, cmps []clientv3.Cmp, then, els []clientv3.Op) (resp *clientv3.TxnResponse, twice bool, err error) {
 	ctx = watchstream.Own(ctx)
+	sent := clock.Mono()
+	if at := c.silent.Load(); at != 0 && sent-at <= int64(hedging) {
+		return c.hedged(ctx, sent, cmps, then, els)
+	}
+	resp, err = c.commit(ctx, cmps, then, els)
+	c.hear(sent, err)
+	return resp, false, err
+}
+
+// hedged is Txn while some member does not answer.
+func (c *Client) hedged(ctx context.Context, sent int64, cmps []clientv3.Cmp, then, els []clientv3.Op) (*clientv3.TxnResponse, bool, error) {
 	var open atomic.Bool // the outcome of one of two is
-	commit := func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		resp, err := c.kv.Txn(ctx).If(cmps...).Then(then...).Else(els...).Commit()
+	resp, twice, second, err := xctx.Twice(ctx, hedge, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		resp, err := c.commit(ctx, cmps, then, els)
 		if err != nil && !etcderr.Refused(err) {
 			open.Store(true)
 		}
-		return resp, etcderr.Of(c.client, err)
-	}
-	sent := clock.Mono()
-	if at := c.silent.Load(); at == 0 || clock.Mono()-at > int64(hedging) {
-		resp, err = commit(ctx)
-		c.hear(sent, err)
-		return resp, false, err
-	}
-	resp, twice, second, err := xctx.Twice(ctx, hedge, commit)
+		return resp, err
+	})
 	c.hear(sent, err)
 	if second && err == nil {
 		c.NoteSilence()
@@ -84,6 +88,11 @@ func (c *Client) Txn(ctx context.Context, cmps []clientv3.Cmp, then, els []clien
 		err = batch.Open(err) // though it may be the refusal of the other one
 	}
 	return resp, twice, err
+}
+
+func (c *Client) commit(ctx context.Context, cmps []clientv3.Cmp, then, els []clientv3.Op) (*clientv3.TxnResponse, error) {
+	resp, err := c.kv.Txn(ctx).If(cmps...).Then(then...).Else(els...).Commit()
+	return resp, etcderr.Of(c.client, err)
 }
 
 // NoteSilence notes that some member does not answer.
