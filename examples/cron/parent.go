@@ -17,8 +17,8 @@ type config struct {
 	lockAlone bool
 }
 
-// skews are how much the clocks of the nodes are fast. Replicas agree on ticks while
-// that is less than half a period.
+// skews are how much the clocks of the nodes are fast. Each node starts the job by its own
+// clock. One that is slow by more than a period would find its ticks too old.
 var skews = []struct {
 	node string
 	skew time.Duration

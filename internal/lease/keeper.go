@@ -190,10 +190,10 @@ func (k *keeper) lose(s *Lease, why Loss) {
 	}
 }
 
-// idle retires s if nobody has used it for a while.
+// idle retires s if nobody has used it for a while. One whose renewals are not answered stays until it is lost, and says so then.
 func (k *keeper) idle(s *Lease, now clock.Instant) bool {
 	r := &s.schedule
-	if s.used.Swap(false) || s.users.Load() > 0 || s.trouble.Load() != nil { // in trouble, it is lost if etcd stays silent, and says so
+	if s.used.Swap(false) || s.users.Load() > 0 || s.trouble.Load() != nil {
 		r.usedAt = now
 		return false
 	}

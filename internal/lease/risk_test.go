@@ -91,6 +91,21 @@ func TestOneLostRenewalPutsNoLeaseAtRisk(t *testing.T) {
 	}
 }
 
+// Otherwise nobody would hear of its trouble any more.
+func TestALeaseInTroubleIsNotRetiredButLost(t *testing.T) {
+	withLease(t, &member{renew: fates(silent)}, func(t *testing.T, s *Lease) {
+		s.Part()
+		time.Sleep(8 * time.Second)
+		if since, err := s.set.Trouble(); err == nil || since.IsZero() {
+			t.Errorf("its trouble is gone: %v", s.Lost())
+		}
+		time.Sleep(2 * time.Second)
+		if _, err := s.Unheard(); s.Lost() != Overdue || err == nil {
+			t.Errorf("lost: %v; unheard: %v", s.Lost(), err)
+		}
+	})
+}
+
 func TestALeaseThatIsRenewedIsNeverAtRisk(t *testing.T) {
 	m := &member{renew: func(int) (time.Duration, answer) { return 900 * time.Millisecond, renewed }}
 	withLease(t, m, func(t *testing.T, s *Lease) {

@@ -44,9 +44,10 @@
 // hears of it afterwards: within 2 seconds where nothing else is wrong. Only the hold that was struck may be late, and only
 // by so much. Fences and tokens have no exception.
 //
-// A term of the election is judged as a hold, and to believe is to see IsLeader give true. Each tick is done once: nobody may
-// be told that it is done unless it was run to its end, and only one run may be told so. A run whose outcome is unknown, or
-// whose client was killed, may have done it.
+// A term of the election is judged as a hold. To believe is to see IsLeader give true.
+//
+// Each tick is done once. At most one run of it is confirmed. If none is, there is a run that came to its end and whose outcome is
+// unknown, or whose client was killed. No tick is left out.
 //
 // An acquire may fail with an error of etcd only where a fault explains it: no space, no permission, a wrong password.
 // Everything else passes, and the acquire with it waits.

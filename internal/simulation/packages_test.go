@@ -103,6 +103,7 @@ var packageMistakes = []mistake{
 	{"a lease at risk is noticed with the next renewal", "internal/lease:(*keeper).noteRisk", "return left - s.ttl/riskPart", "return left"},
 	{"a lease that is renewed stays at risk", "internal/lease:(*keeper).noteRisk", "s.schedule.atRisk = at", "s.schedule.atRisk = true"},
 	{"trouble outlives its end", "internal/lease:(*keeper).answered", "s.trouble.Store(nil)", "_ = s"},
+	{"a lease in trouble is retired", "internal/lease:(*keeper).idle", " || s.trouble.Load() != nil", ""},
 	{"trouble begins with the last failure", "internal/lease:(*keeper).failed", "sent = old.sent", "_ = old.sent"},
 
 	{"an answer does not end a silence", "internal/health:(*Signal).current", "s.last > s.answer() && ", ""},
