@@ -154,6 +154,7 @@ func TestHooksHearOfHoldsAtRisk(t *testing.T) {
 		if err := set.Release(t.Context()); err != nil {
 			t.Error(err)
 		}
+		time.Sleep(time.Second)
 		lockertest.Disconnect(l)
 		<-h.Context().Done()
 		synctest.Wait()
