@@ -42,7 +42,7 @@ const maxAtLeast = 365 * 24 * time.Hour
 // lingers reports whether the entry of h, which has ended, is to stay. It is for the
 // goroutine that has ended h.
 func (h *Hold) lingers() bool {
-	if h.stay == nil && time.Since(h.since) < h.least() {
+	if h.stay == nil && h.held < h.atLeast && time.Since(h.since) < h.atLeast {
 		if h.turn != nil { // an Announce may be about to end
 			h.turn <- struct{}{}
 			defer func() { <-h.turn }()
@@ -65,13 +65,6 @@ func (h *Hold) move(ctx context.Context) error {
 		l.unkept.Remove(h)
 	}
 	return err
-}
-
-// least is what AtLeast says, 0 without it.
-func (h *Hold) least() time.Duration {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.atLeast
 }
 
 // stayFor has h stay taken as AtLeast says, unless it has ended.

@@ -32,27 +32,28 @@ type Hold struct {
 	contexts callback.Contexts // of the hooks' HoldStart
 	stay     *linger.Stay      // of the goroutine that has ended the hold; nil if the entry need not stay
 	turn     chan struct{}     // full while a call of Announce runs; nil if the hold announces nothing
-	early    bool              // freesEarly was called; guarded by mu of the Locker
 
 	mu      sync.Mutex      // guards all that follows
 	set     *HoldSet        // that it is of; nil if of none
 	atLeast time.Duration   // as AtLeast says, 0 without it; it does not change once the hold has ended
 	ctx     context.Context // made when it is asked for
 	cancel  context.CancelCauseFunc
-	fenced  bool  // Fence was called
-	warned  bool  // as HoldRisk said last
-	warns   bool  // a goroutine calls HoldRisk
 	cause   error // why it ended; nil while held
 
 	risk      chan struct{}   // as AtRisk returned it last; nil until it is asked for
 	wanted    *record.Request // that was seen first
 	requested chan struct{}   // closed when wanted is set; nil until asked for
 
-	committed bool          // Commit was carried out, whatever becomes of the lock then
-	held      time.Duration // how long the lock was held; 0 until the hold ends
-	told      chan struct{} // closed when HoldEnd has run; nil until a goroutine begins to run it
-	settled   bool          // the release is over: the lock is free, passed on, or lost
-	done      chan struct{} // closed when settled becomes true; nil until somebody waits for that
+	held time.Duration // how long the lock was held; 0 until the hold ends
+	told chan struct{} // closed when HoldEnd has run; nil until a goroutine begins to run it
+	done chan struct{} // closed when settled becomes true; nil until somebody waits for that
+
+	fenced    bool // Fence was called
+	warned    bool // as HoldRisk said last
+	warns     bool // a goroutine calls HoldRisk
+	committed bool // Commit was carried out, whatever becomes of the lock then
+	settled   bool // the release is over: the lock is free, passed on, or lost
+	early     bool // freesEarly was called; guarded by mu of the Locker instead
 }
 
 type underKey struct{}
@@ -89,8 +90,8 @@ func (h *Hold) under(ctx, bound context.Context) context.Context {
 	return context.WithValue(ctx, underKey{}, underHold{h, bound})
 }
 
-func (l *Locker) newHold(ctx context.Context, g entry.Grant, maxHeld time.Duration) *Hold {
-	h := &Hold{l: l, entry: g.Entry, token: tokenFor(g), maxHeld: maxHeld, since: time.Now(), read: g.Read, caller: ctx}
+func (l *Locker) newHold(ctx context.Context, g entry.Grant, since time.Time, maxHeld time.Duration) *Hold {
+	h := &Hold{l: l, entry: g.Entry, token: tokenFor(g), maxHeld: maxHeld, since: since, read: g.Read, caller: ctx}
 	h.outer = innermost(ctx)
 	if h.entry.Announces {
 		h.turn = make(chan struct{}, 1)

@@ -79,10 +79,10 @@ func (e *Entry) check(ctx context.Context) error {
 	return nil
 }
 
-// usable reports whether e, which came with the lane, is a good entry for what
-// is wanted. One that announces was made for this caller, in place of the last holder.
+// usable reports whether e, which came with the lane, is a good entry for what is wanted; check
+// looks at its deadline. One that announces was made for this caller, in place of the last holder.
 func (e *Entry) usable(want *Want) bool {
-	return e.Announces == want.Announces && e.Lease.Suits(want.Seconds) && e.Claim == want.Claim && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && e.retention.Usable()
+	return e.Announces == want.Announces && e.Lease.Suits(want.Seconds) && e.Claim == want.Claim && e.Lease.Waits().Err() == nil && e.retention.Usable()
 }
 
 // fits reports whether e, which another caller put, may be held as want says.
