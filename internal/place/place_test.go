@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -239,10 +240,12 @@ func TestAWaiterHearsWhoIsTheNearestThen(t *testing.T) {
 	})
 }
 
-func TestOneFarBackFollowsTheNearestOnly(t *testing.T) {
+func TestOneFarBackFollowsTheTwoDirectlyAhead(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
-		all := b.line(Nearby+2, record.Exclusive)
-		w := b.wait(all[Nearby+1])
+		all := b.line(Nearby+3, record.Exclusive)
+		last := all[Nearby+2]
+		w := b.wait(last)
+		time.Sleep(time.Second / 2) // the watches are in place
 		reads := b.reads.Load()
 		b.delete(all[3])
 		w.goesOn()
@@ -252,12 +255,113 @@ func TestOneFarBackFollowsTheNearestOnly(t *testing.T) {
 		if b.Feeds.Has(dir) {
 			t.Error("a release far ahead wakes it")
 		}
-		b.delete(all[Nearby])
+		for i, second := range []*Place{all[Nearby], all[Nearby-1]} { // they give up; then all ahead are known
+			b.delete(second)
+			w.goesOn()
+			if n := b.reads.Load() - reads; n != 1 {
+				t.Errorf("%d reads as second %d is gone", n, i)
+			}
+			time.Sleep(time.Second / 2) // the watch of the next is in place
+			reads = b.reads.Load()
+		}
+		began := time.Now()
+		b.delete(all[Nearby+1]) // the nearest gives up
 		w.returns(nil)
-		if got := string(all[Nearby+1].Nearest().Key); got != all[Nearby-1].Name {
-			t.Errorf("the nearest is %s", got)
+		if got := string(last.Nearest().Key); got != all[Nearby-2].Name || last.First() || time.Since(began) > time.Second {
+			t.Errorf("the nearest is %s; first: %v; after %v", got, last.First(), time.Since(began))
 		}
 	})
+}
+
+// It reads while the nearest has the lock, and not when that is released.
+func TestOneFarBackDoesNotReadWhenItsTurnComes(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+3, record.Exclusive)
+		last := all[Nearby+2]
+		w := b.wait(last)
+		time.Sleep(time.Second / 2) // the watches are in place
+		reads := b.reads.Load()
+		for i, p := range all[:Nearby+2] {
+			w.goesOn()
+			if want := int64(i / (Nearby + 1)); b.reads.Load()-reads != want {
+				t.Errorf("%d reads before release %d, want %d", b.reads.Load()-reads, i, want)
+			}
+			b.delete(p)
+		}
+		w.returns(nil)
+		if !last.First() || b.reads.Load() != reads+1 {
+			t.Errorf("first: %v, after %d reads", last.First(), b.reads.Load()-reads)
+		}
+	})
+}
+
+// The watch of the second ahead breaks, that of the nearest does not tell for it.
+func TestOneFarBackReadsAgainWhileNoWatchWorks(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		b.deaf.Store(true)
+		all := b.line(Nearby+3, record.Exclusive)
+		last := all[Nearby+2]
+		w := b.wait(last)
+		for _, p := range all[:Nearby+2] {
+			b.delete(p)
+		}
+		if d := w.returns(nil); !last.First() || d > 2*maxPause {
+			t.Errorf("first: %v, after %v", last.First(), d)
+		}
+	})
+}
+
+// Each holds the lock for a moment when it is the first, or gives up before, at random.
+func TestEachOfALongQueueIsTheFirstInItsTurn(t *testing.T) {
+	for seed := range uint64(50) {
+		inBed(t, false, func(t *testing.T, b *bed) {
+			rnd := rand.New(rand.NewPCG(seed, 0))
+			all := b.line(5*Nearby, record.Exclusive)
+			next := make(chan int, len(all)) // as they come to be the first
+			var waits sync.WaitGroup
+			holders := 0
+			for i, p := range all {
+				if i > 0 && rnd.IntN(4) == 0 {
+					after := time.Duration(rnd.IntN(2000)) * time.Millisecond
+					waits.Go(func() {
+						time.Sleep(after)
+						b.delete(p)
+					})
+					continue
+				}
+				holders++
+				waits.Go(func() {
+					err := p.Look(t.Context())
+					for err == nil && !p.First() {
+						err = p.Await(t.Context())
+					}
+					if err != nil {
+						t.Error(err)
+					}
+					next <- i
+				})
+			}
+			last, began := -1, time.Now()
+			for range holders {
+				i := <-next
+				if i < last {
+					t.Errorf("seed %d: %d is the first after %d", seed, i, last)
+				}
+				if resp := proctest.Must(b.Other.Get(t.Context(), dir, clientv3.WithFirstCreate()...)); string(resp.Kvs[0].Key) != all[i].Name {
+					t.Errorf("seed %d: %d believes that it is the first, and %s is", seed, i, resp.Kvs[0].Key)
+				}
+				if last = i; len(next) > 0 {
+					t.Errorf("seed %d: two are the first", seed)
+				}
+				time.Sleep(time.Duration(rnd.IntN(50)) * time.Millisecond)
+				b.delete(all[i])
+			}
+			waits.Wait()
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("seed %d: it took %v", seed, took)
+			}
+		})
+	}
 }
 
 // What is deleted between the look and the watch is not seen by the watch.
