@@ -230,7 +230,7 @@ func TestAnElectionOfEtcdAndOneOfThisPackageExcludeAndObserveEachOther(t *testin
 			break
 		}
 	}
-	brief, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+	brief, stop := context.WithTimeout(ctx, time.Second)
 	wantErr(t, first.ResignTo(brief, "named"), election.ErrNoCandidate) // their key is not deleted
 	stop()
 	select {

@@ -18,7 +18,8 @@ type attempt struct {
 	as       entry.Caller
 	contexts callback.Contexts // of the hooks' AcquireStart
 	ctx      context.Context   // with what they added
-	over     time.Time         // when it was answered, and AcquireEnd called; zero before
+	waited   time.Duration     // until the answer
+	over     bool              // AcquireEnd has been called
 	grant    entry.Grant       // not yet a hold's; zero if there is none
 
 	blocked bool  // it had to wait, or failed as a try
@@ -61,19 +62,17 @@ func (a *attempt) start(ctx context.Context, try bool, r request) {
 
 // answered tells the hooks that the lock was granted, or why not.
 func (a *attempt) answered(err error) {
-	if !a.over.IsZero() {
+	if a.over {
 		return
 	}
-	a.over = time.Now()
-	end := AcquireEndData{Key: a.key, Waited: a.waited(), Err: err}
+	a.over = true
+	a.waited = time.Since(a.as.Since)
+	end := AcquireEndData{Key: a.key, Waited: a.waited, Err: err}
 	if err == nil {
 		end.Token = tokenFor(a.grant)
 	}
 	a.l.hooks.acquireEnd(a.contexts, end)
 }
-
-// waited is how long it took until the answer.
-func (a *attempt) waited() time.Duration { return a.over.Sub(a.as.Since) }
 
 // end does what is left to do if a hook has ended the goroutine.
 func (a *attempt) end() {
@@ -86,7 +85,7 @@ func (a *attempt) end() {
 // begin makes a hold of the grant.
 func (a *attempt) begin(r request) (*Hold, error) {
 	l, e := a.l, a.grant.Entry
-	h := l.newHold(a.ctx, a.grant, a.over, r.maxHeld)
+	h := l.newHold(a.ctx, a.grant, r.maxHeld)
 	if r.atLeast > 0 {
 		h.stayFor(r.atLeast)
 	}
@@ -97,7 +96,7 @@ func (a *attempt) begin(r request) (*Hold, error) {
 			_ = h.Release(a.ctx)
 		}
 	}()
-	h.start(a.waited())
+	h.start(a.waited)
 	if err := l.add(h); err != nil {
 		begun = true
 		defer e.Settle(err, func() {})

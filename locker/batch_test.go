@@ -184,7 +184,7 @@ func TestWhoGivesUpInABatchTakesNobodysAnswer(t *testing.T) {
 	for i := range goroutines {
 		wg.Go(func() {
 			for r := range rounds {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r)*time.Millisecond)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r*r)*time.Millisecond/2)
 				h, err := l.Acquire(ctx, space.Key(i))
 				cancel()
 				if err != nil {

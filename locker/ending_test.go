@@ -2,6 +2,7 @@ package locker_test
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -90,26 +91,32 @@ func asChannel(call func() error) <-chan error {
 	return c
 }
 
-// A slowTxn lets transactions pass while its gate is open.
+// A slowTxn lets transactions that delete something wait until its gate is closed.
 type slowTxn struct {
 	clientv3.KV
-	shut atomic.Bool
 	at   chan struct{} // gets a value when one waits
 	gate chan struct{}
 }
 
-func (kv *slowTxn) Txn(ctx context.Context) clientv3.Txn { return &gatedTxn{kv.KV.Txn(ctx), kv} }
+func (kv *slowTxn) Txn(ctx context.Context) clientv3.Txn {
+	return &gatedTxn{Txn: kv.KV.Txn(ctx), kv: kv}
+}
 
 type gatedTxn struct {
 	clientv3.Txn
-	kv *slowTxn
+	kv      *slowTxn
+	deletes bool
 }
 
 func (t *gatedTxn) If(c ...clientv3.Cmp) clientv3.Txn  { t.Txn = t.Txn.If(c...); return t }
-func (t *gatedTxn) Then(o ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(o...); return t }
 func (t *gatedTxn) Else(o ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(o...); return t }
+func (t *gatedTxn) Then(o ...clientv3.Op) clientv3.Txn {
+	t.Txn, t.deletes = t.Txn.Then(o...), slices.ContainsFunc(o, clientv3.Op.IsDelete)
+	return t
+}
+
 func (t *gatedTxn) Commit() (*clientv3.TxnResponse, error) {
-	if t.kv.shut.Load() {
+	if t.deletes {
 		select {
 		case t.kv.at <- struct{}{}:
 		default:
@@ -139,19 +146,19 @@ func TestARunThatWasHeldTooLongReturnsWhenTheLockIsFree(t *testing.T) {
 			_, b, client, prefix := newPair(t)
 			kv := &slowTxn{KV: client.KV, at: make(chan struct{}, 1), gate: make(chan struct{})}
 			client.KV = kv
-			l := newLocker(t, client, locker.WithPrefix(prefix), locker.WithMonitorTicks(5*time.Millisecond), locker.WithMaxHeldTime(time.Millisecond))
+			l := newLocker(t, client, locker.WithPrefix(prefix), locker.WithMonitorTicks(5*time.Millisecond), locker.WithMaxHeldTime(time.Second/2))
+			waited := make(chan struct{})
 			ran := asChannel(func() error {
 				return run(l, func(context.Context) {
-					kv.shut.Store(true)
 					locktest.Receive(t, kv.at) // the monitor's release
+					close(waited)
 				})
 			})
-			locktest.Until(t, "it ran", func() bool { return kv.shut.Load() })
+			locktest.Receive(t, waited)
 			select {
 			case err := <-ran:
 				t.Errorf("it returned before the release was answered: %v", err)
 			case <-time.After(100 * time.Millisecond):
-				kv.shut.Store(false)
 				close(kv.gate)
 				locktest.WantErr(t, locktest.Receive(t, ran), locker.ErrMaxHeld)
 			}

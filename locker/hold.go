@@ -90,8 +90,8 @@ func (h *Hold) under(ctx, bound context.Context) context.Context {
 	return context.WithValue(ctx, underKey{}, underHold{h, bound})
 }
 
-func (l *Locker) newHold(ctx context.Context, g entry.Grant, since time.Time, maxHeld time.Duration) *Hold {
-	h := &Hold{l: l, entry: g.Entry, token: tokenFor(g), maxHeld: maxHeld, since: since, read: g.Read, caller: ctx}
+func (l *Locker) newHold(ctx context.Context, g entry.Grant, maxHeld time.Duration) *Hold {
+	h := &Hold{l: l, entry: g.Entry, token: tokenFor(g), maxHeld: maxHeld, since: time.Now(), read: g.Read, caller: ctx}
 	h.outer = innermost(ctx)
 	if h.entry.Announces {
 		h.turn = make(chan struct{}, 1)

@@ -44,6 +44,7 @@ var Passing = []error{
 	rpctypes.ErrGRPCTimeoutDueToConnectionLost,
 	rpctypes.ErrGRPCLeaderChanged,
 	status.Error(codes.Unavailable, "upstream connect error or disconnect/reset before headers"),
+	status.Error(codes.Unknown, "raft proposal dropped"),
 }
 
 // Messages returns how messages travel.
