@@ -151,7 +151,7 @@ var floors = []struct {
 	{"internal/etcdtest/member", []string{"internal/etcdtest/process"}},
 	{"internal/etcdtest", []string{"internal/etcdtest/leak", "internal/etcdtest/member", "internal/etcdtest/mode", "internal/etcdtest/process"}},
 	{"locker/lockertest", []string{"internal/etcdsim", "keyspace", "locker"}},
-	{"internal/locktest", []string{"internal/etcdtest", "keyspace", "locker"}},
+	{"internal/locktest", []string{"internal/etcdtest", "keyspace", "locker", "locker/lockertest"}},
 	{"internal/simtest", []string{"internal/etcdsim", "internal/etcdtest/leak", "keyspace", "locker"}},
 }
 

@@ -4,40 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"testing"
 	"time"
 
 	"github.com/phpgao/elock/election"
 	"github.com/phpgao/elock/guard"
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 	"github.com/phpgao/elock/locker/lockertest"
 )
-
-// openPair returns the Lockers of two nodes, "a" and "b", without etcd, and what closes
-// them. A program calls locker.New.
-func openPair() (a, b *locker.Locker, closeAll func()) {
-	s := new(session)
-	a, b = lockertest.NewPair(s)
-	return a, b, s.end
-}
-
-// A session stands in for a test.
-type session struct {
-	testing.TB
-	cleanups []func()
-}
-
-func (s *session) Helper()               {}
-func (s *session) Output() io.Writer     { return io.Discard }
-func (s *session) Errorf(string, ...any) {}
-func (s *session) Cleanup(f func())      { s.cleanups = append(s.cleanups, f) }
-func (s *session) end() {
-	for i := range s.cleanups {
-		s.cleanups[len(s.cleanups)-1-i]()
-	}
-}
 
 var scheduler = keyspace.MustParse("scheduler")
 
@@ -51,7 +26,7 @@ func open(l *locker.Locker) *election.Election[string] {
 }
 
 func ExampleNew() {
-	a, _, done := openPair()
+	a, _, done := locktest.OpenPair()
 	defer done()
 	// What a leader announces.
 	type status struct {
@@ -76,7 +51,7 @@ func ExampleNew() {
 
 // Run leads as often as it is elected, until its context ends.
 func ExampleElection_Run() {
-	a, _, done := openPair()
+	a, _, done := locktest.OpenPair()
 	defer done()
 	e := open(a)
 	ctx, stop := context.WithCancel(context.Background())
@@ -104,7 +79,7 @@ func ExampleElection_Run() {
 }
 
 func ExampleElection_Campaign() {
-	a, b, done := openPair()
+	a, b, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 
@@ -127,7 +102,7 @@ func ExampleElection_Campaign() {
 }
 
 func ExampleElection_Leader() {
-	a, b, done := openPair()
+	a, b, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 
@@ -142,7 +117,7 @@ func ExampleElection_Leader() {
 }
 
 func ExampleElection_Observe() {
-	a, b, done := openPair()
+	a, b, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 	first, _ := open(a).Campaign(ctx, "starts")
@@ -174,7 +149,7 @@ func ExampleLeader_Vacant() {
 }
 
 func ExampleElection_IsLeader() {
-	a, _, done := openPair()
+	a, _, done := locktest.OpenPair()
 	defer done()
 	e := open(a)
 	fmt.Println(e.IsLeader())
@@ -190,7 +165,7 @@ func ExampleElection_IsLeader() {
 
 // The term has a context, a token for other stores, and a fence for etcd.
 func ExampleTerm() {
-	a, _, done := openPair()
+	a, _, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 	t, _ := open(a).Campaign(ctx, "10.0.0.7:80")
@@ -211,7 +186,7 @@ func ExampleTerm() {
 }
 
 func ExampleTerm_Proclaim() {
-	a, b, done := openPair()
+	a, b, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 	t, _ := open(a).Campaign(ctx, "starting")
@@ -224,7 +199,7 @@ func ExampleTerm_Proclaim() {
 }
 
 func ExampleTerm_Resign() {
-	a, _, done := openPair()
+	a, _, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 	t, _ := open(a).Campaign(ctx, "")
@@ -234,7 +209,7 @@ func ExampleTerm_Resign() {
 
 // A rolling deploy hands over to the process that is up to date.
 func ExampleTerm_ResignTo() {
-	a, b, done := openPair()
+	a, b, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 	t, _ := open(a).Campaign(ctx, "version 1")
@@ -256,7 +231,7 @@ func ExampleTerm_ResignTo() {
 }
 
 func ExampleAcquiring() {
-	a, _, done := openPair()
+	a, _, done := locktest.OpenPair()
 	defer done()
 	// A dead leader is replaced in 5 seconds, and nobody leads for more than a day.
 	_, err := election.New(a, scheduler, guard.Bytes[string](),

@@ -4,46 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"testing"
 	"time"
 
+	"github.com/phpgao/elock/internal/locktest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
-	"github.com/phpgao/elock/locker/lockertest"
 	"github.com/phpgao/elock/once"
 )
-
-// openPair returns the Lockers of two nodes, without etcd, and what closes them. A
-// program calls locker.New.
-func openPair() (a, b *locker.Locker, closeAll func()) {
-	s := new(session)
-	a, b = lockertest.NewPair(s)
-	return a, b, s.end
-}
-
-// A session stands in for a test.
-type session struct {
-	testing.TB
-	cleanups []func()
-}
-
-func (s *session) Helper()               {}
-func (s *session) Output() io.Writer     { return io.Discard }
-func (s *session) Errorf(string, ...any) {}
-func (s *session) Cleanup(f func())      { s.cleanups = append(s.cleanups, f) }
-func (s *session) end() {
-	for i := range s.cleanups {
-		s.cleanups[len(s.cleanups)-1-i]()
-	}
-}
 
 var hourly = keyspace.MustParse("reports/hourly")
 
 // Two nodes have the same job on their schedule. The clock of the second one is a
 // little slow.
 func ExampleDo() {
-	a, b, done := openPair()
+	a, b, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 
@@ -69,7 +43,7 @@ func ExampleDo() {
 
 // A tick is refused when a later one was run.
 func ExampleDo_oldTick() {
-	a, b, done := openPair()
+	a, b, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 	report := func(ctx context.Context, h *locker.Hold) error { return nil }
@@ -98,7 +72,7 @@ func ExampleAt() {
 
 // After a failure, the next caller of the tick runs it.
 func ExampleRetake() {
-	a, b, done := openPair()
+	a, b, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 	report := func(err error) func(context.Context, *locker.Hold) error {
@@ -114,7 +88,7 @@ func ExampleRetake() {
 
 // After a failure, the tick is over.
 func ExampleSkip() {
-	a, b, done := openPair()
+	a, b, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 	charge := func(err error) func(context.Context, *locker.Hold) error {
@@ -129,7 +103,7 @@ func ExampleSkip() {
 }
 
 func ExampleNoWait() {
-	a, b, done := openPair()
+	a, b, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 
@@ -142,7 +116,7 @@ func ExampleNoWait() {
 }
 
 func ExampleAcquiring() {
-	a, _, done := openPair()
+	a, _, done := locktest.OpenPair()
 	defer done()
 
 	fmt.Println(once.Do(context.Background(), a, hourly, "12:00", func(ctx context.Context, h *locker.Hold) error {
@@ -153,7 +127,7 @@ func ExampleAcquiring() {
 
 // A tick is to be run again.
 func ExampleForget() {
-	a, b, done := openPair()
+	a, b, done := locktest.OpenPair()
 	defer done()
 	ctx := context.Background()
 	report := func(ctx context.Context, h *locker.Hold) error { return nil }

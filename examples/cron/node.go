@@ -4,14 +4,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"log/slog"
 	"os"
-	"os/signal"
 	"sync"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	"github.com/phpgao/elock/examples/internal/child"
 	"github.com/phpgao/elock/keyspace"
@@ -73,17 +68,11 @@ func (n *node) tell(e event) {
 // live starts the job whenever the node's clock says so, as a cron does: on a goroutine
 // of its own, whether or not the last one has ended.
 func (n *node) live() error {
-	signal.Ignore(os.Interrupt) // Ctrl-C comes here too, but the parent sees to it
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{n.Endpoint}, Logger: zap.NewNop()})
+	l, end, err := child.Locker(n.Endpoint, n.Name, lockTTL)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	l, err := locker.New(client, locker.WithOwner(n.Name), locker.WithTTL(lockTTL), locker.WithLogger(slog.New(slog.DiscardHandler)))
-	if err != nil {
-		return err
-	}
-	defer l.Close()
+	defer end()
 
 	n.orders = bufio.NewScanner(os.Stdin)
 	n.tell(event{Kind: ready})

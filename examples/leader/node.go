@@ -3,13 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
-	"log/slog"
 	"os"
-	"os/signal"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	"github.com/phpgao/elock/election"
 	"github.com/phpgao/elock/examples/internal/child"
@@ -63,17 +58,11 @@ func (n *node) tell(e event) {
 
 // live campaigns again and again, until the parent closes the node's stdin.
 func (n *node) live() error {
-	signal.Ignore(os.Interrupt) // Ctrl-C comes here too, but the parent sees to it
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{n.Endpoint}, Logger: zap.NewNop()})
+	l, end, err := child.Locker(n.Endpoint, n.Name, lockTTL)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	l, err := locker.New(client, locker.WithOwner(n.Name), locker.WithTTL(lockTTL), locker.WithLogger(slog.New(slog.DiscardHandler)))
-	if err != nil {
-		return err
-	}
-	defer l.Close()
+	defer end()
 	e, err := election.New(l, key, guard.JSON[status]())
 	if err != nil {
 		return err
