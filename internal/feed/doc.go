@@ -1,7 +1,7 @@
 // Package feed watches keys of etcd for readers that come and go. All watches of a [Hub] go over one gRPC stream of their own, by
 // the client's Watcher. It knows keys and revisions; what the keys mean it does not know.
 //
-// A [Feed] remembers which keys were deleted, and is shared by all who open it. It stays for a second or two after the last of
+// A [Feed] remembers which keys were deleted, and is shared by all who open it. It stays for a second after the last of
 // them, so that it is in place when they come again. [Hub.Follow] watches for one caller, for as long as that likes.
 // [Hub.First] waits for one event, which may be in the past, and [Hub.Since] tells all from a revision on.
 //

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// keepFor is how long a feed stays without a user, and up to twice that.
+	// keepFor is how long a feed stays without a user.
 	keepFor = time.Second
 	// maxDeleted is how many deleted keys a feed remembers.
 	maxDeleted = 1000
@@ -18,13 +18,15 @@ const (
 
 // A Feed is a watch that all share who have opened it. Its methods may be called from several goroutines.
 type Feed struct {
-	hub    *Hub
-	key    string
-	opts   []clientv3.OpOption
-	unused bool // when run last looked
+	hub   *Hub
+	key   string
+	opts  []clientv3.OpOption
+	quiet *time.Timer // has run look whether anybody still uses it
 
 	mu      sync.Mutex // guards what follows
 	users   int
+	unused  time.Time // since when there is none
+	ticks   bool      // quiet runs
 	state   State
 	changed chan struct{} // is state.Changed
 }
@@ -47,7 +49,8 @@ type State struct {
 func (s State) Deleted(key string) int64 { return s.deleted[key] }
 
 func newFeed(h *Hub, key string, opts []clientv3.OpOption) *Feed {
-	f := &Feed{hub: h, key: key, opts: opts, changed: make(chan struct{})}
+	f := &Feed{hub: h, key: key, opts: opts, quiet: time.NewTimer(keepFor), changed: make(chan struct{})}
+	f.quiet.Stop()
 	f.state = State{Changed: f.changed, deleted: make(map[string]int64)}
 	return f
 }
@@ -62,20 +65,26 @@ func (f *Feed) Read(read func(State)) {
 // Close gives f up. It ends some time after the last Close, so that it is in place for who comes soon.
 func (f *Feed) Close() {
 	f.mu.Lock()
-	f.users--
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	if f.users--; f.users > 0 {
+		return
+	}
+	f.unused = time.Now()
+	if !f.ticks { // one that runs is left alone: a feed that is used again and again does not set it each time
+		f.ticks = true
+		f.quiet.Reset(keepFor)
+	}
 }
 
 // run watches until nobody has used f for a while.
 func (f *Feed) run() {
-	tick := time.NewTicker(keepFor)
-	defer tick.Stop()
+	defer f.quiet.Stop()
 	repeat(f.hub.cfg.Base, func() (ended bool) {
-		if f.round(tick.C) {
+		if f.round() {
 			return true
 		}
 		select {
-		case <-tick.C:
+		case <-f.quiet.C:
 			return f.idle()
 		default:
 			return false
@@ -84,8 +93,8 @@ func (f *Feed) run() {
 }
 
 // round watches for one round, and reports whether f has ended. It is bounded, so that a watch that went silent is replaced.
-func (f *Feed) round(tick <-chan time.Time) (ended bool) {
-	ctx, cancel := context.WithTimeout(f.hub.cfg.Base, maxRound)
+func (f *Feed) round() (ended bool) {
+	ctx, cancel := context.WithTimeout(f.hub.cfg.Base, f.hub.roundTime())
 	defer cancel()
 	w, err := f.hub.watch(ctx, f.key, f.opts)
 	if err != nil {
@@ -100,7 +109,7 @@ func (f *Feed) round(tick <-chan time.Time) (ended bool) {
 				return false
 			}
 			f.take(resp)
-		case <-tick:
+		case <-f.quiet.C:
 			if f.idle() {
 				return true
 			}
@@ -108,14 +117,16 @@ func (f *Feed) round(tick <-chan time.Time) (ended bool) {
 	}
 }
 
-// idle ends f if it has no user, and had none the last time.
+// idle ends f if nobody has used it for a while.
 func (f *Feed) idle() (ended bool) {
 	f.mu.Lock()
-	before := f.unused
-	f.unused = f.users == 0
-	unused := f.unused
+	left := keepFor - time.Since(f.unused)
+	if f.ticks = f.users == 0 && left > 0; f.ticks {
+		f.quiet.Reset(left)
+	}
+	over := f.users == 0 && left <= 0
 	f.mu.Unlock()
-	return before && unused && f.hub.end(f)
+	return over && f.hub.end(f)
 }
 
 // take notes what etcd says.

@@ -14,8 +14,10 @@ import (
 const (
 	// patience is how long a watch may take to be in place.
 	patience = 2 * time.Second
-	// maxRound is how long a watch may last before it is replaced, in case that it went silent.
+	// maxRound is how long a watch may last before it is replaced, in case that it went silent. Many feeds take longer, in each of which
+	// at most one in perFeed is replaced.
 	maxRound = 30 * time.Second
+	perFeed  = 3 * time.Millisecond
 	// firstPause is the first pause between two rounds, and lasting how long one lasts after which the pause is that again.
 	firstPause = 50 * time.Millisecond
 	lasting    = time.Second
@@ -60,6 +62,9 @@ func (h *Hub) watch(ctx context.Context, key string, opts []clientv3.OpOption) (
 }
 
 func (w *watch) close() { w.cancel() }
+
+// roundTime is how long the watch of a feed lasts.
+func (h *Hub) roundTime() time.Duration { return max(maxRound, time.Duration(h.count.Load())*perFeed) }
 
 // take notes a response of the watch, or with ok false the end of its channel, and returns why it has ended, if so. The client does
 // not say why etcd refused a watch: its channel is closed before the watch is in place.
