@@ -190,10 +190,19 @@ func (s *Stay) Outlast(moved bool, failed, early func(error), settled func()) {
 		defer settled()
 	}
 	switch {
-	case cfg.Drain.Err() == nil:
+	case cfg.Drain.Err() == nil && err == nil:
 		_ = s.End(cfg.Base) // otherwise it expires
+	case cfg.Drain.Err() == nil:
+		s.remove()
 	case err != nil && err != place.ErrDisplaced && s.Left() > 0:
 		early(err)
+	}
+}
+
+// remove ends an entry that has not moved: until Drain ends or its lease, which others use, it is tried again whatever etcd says.
+func (s *Stay) remove() {
+	for s.End(s.cfg.Base) != nil && s.entry.Lease.Context().Err() == nil && s.cfg.Drain.Err() == nil {
+		xctx.Pause(s.cfg.Drain, retry)
 	}
 }
 

@@ -467,6 +467,30 @@ func TestAnEntryThatCannotOutlastItsProcessIsTold(t *testing.T) {
 	})
 }
 
+// It is under a lease that others keep: it would not expire.
+func TestAnEntryThatCouldNotMoveIsRemovedOnceEtcdLetsIt(t *testing.T) {
+	inBed(t, func(t *testing.T, b *bed) {
+		b.fate = func(call etcdsim.Call) (fate etcdsim.Fate) {
+			if call.Client == "mine" && (call.Method == "Txn" || call.Method == "LeaseGrant") {
+				fate.Refuse = rpctypes.ErrGRPCCorrupt
+			}
+			return fate
+		}
+		o := b.outlast(false)
+		time.Sleep(d + 10*time.Second)
+		if got := o.told(); got.over || b.entry() == nil {
+			t.Errorf("%+v, and in etcd is %v", got, b.entry())
+		}
+		b.mu.Lock()
+		b.next(moves)
+		b.mu.Unlock()
+		time.Sleep(2 * retry)
+		if got := o.told(); got.settled != 1 || !got.over || b.entry() != nil {
+			t.Errorf("%+v, and in etcd is %v", got, b.entry())
+		}
+	})
+}
+
 func TestAnEntryThatIsGoneDoesNotOutlastItsHold(t *testing.T) {
 	inBed(t, func(t *testing.T, b *bed) {
 		proctest.Must(b.Other.Delete(t.Context(), b.e.Name))

@@ -338,6 +338,7 @@ var packageMistakes = []mistake{
 	{"a wait does not see that the entry goes", "internal/linger:(*Stay).Wait", "gone, unsure, changed = is.Deleted(s.entry.Name) > s.entry.Rev,", "gone, unsure, changed = false,"},
 	{"a wait does not read what its watch has missed", "internal/linger:(*Stay).Wait", "if unsure && !gone {", "if unsure && !gone && false {"},
 	{"what is to stay goes with its process", "internal/linger:(*Stay).Outlast", "case cfg.Drain.Err() == nil:", "case true:"},
+	{"what could not move is left when etcd refuses to remove it", "internal/linger:(*Stay).remove", "s.End(s.cfg.Base) != nil && ", "s.End(s.cfg.Base) != nil && false && "},
 	{"what is to stay is waited for before that is told", "internal/linger:(*Stay).Outlast", "settled()\n\t\ts.Wait(cfg.Drain)", "s.Wait(cfg.Drain)\n\t\tsettled()"},
 	{"nobody hears that what is to stay does not", "internal/linger:(*Stay).Outlast", "early(err)", "_ = err"},
 	{"an end leaves the entry", "internal/linger:(*Stay).End", "_, _, err := s.cfg.Queues.Delete(ctx, s.entry.Key, s.entry.Name, s.entry.Rev)", "var err error"},
