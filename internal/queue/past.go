@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/calls"
@@ -33,7 +34,20 @@ func (e *Entry) History(ctx context.Context) (evicted bool) {
 	if compacted > e.Rev {
 		ev, _, err = e.set.Deletion(ctx, e.Name, compacted)
 	}
-	return err == nil && record.Evicted(ev.PrevKv)
+	return err == nil && (record.Evicted(ev.PrevKv) || e.movedOver(ctx, ev.PrevKv))
+}
+
+// movedOver reports whether last, with which e went, was put over the mark of an eviction, as an entry that is to stay may be.
+func (e *Entry) movedOver(ctx context.Context, last *mvccpb.KeyValue) bool {
+	if last == nil || clientv3.LeaseID(last.Lease) == e.Lease.ID() {
+		return false
+	}
+	resp, err := e.set.cfg.Etcd.Read(ctx, clientv3.OpGet(e.Name, clientv3.WithRev(last.ModRevision-1)))
+	if err != nil {
+		return false
+	}
+	kvs := resp.Responses[0].GetResponseRange().Kvs
+	return len(kvs) > 0 && record.Evicted(kvs[0])
 }
 
 // pastsAtOnce bounds how many entries are looked for in etcd's past at a time.

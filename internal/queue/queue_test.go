@@ -371,8 +371,16 @@ func TestTheFateOfAnEntry(t *testing.T) {
 		loss    lease.Loss
 		evicted bool
 	}{
-		"deleted":      {func(b *bed, e *Entry) { b.delete(e.Name) }, 0, false},
-		"evicted":      {mark, 0, true},
+		"deleted": {func(b *bed, e *Entry) { b.delete(e.Name) }, 0, false},
+		"evicted": {mark, 0, true},
+		"moved over the mark": {func(b *bed, e *Entry) {
+			r := e.Record
+			r.Evicted = true
+			proctest.Must(b.Other.Put(b.t.Context(), e.Name, string(r.Encode()), clientv3.WithIgnoreLease()))
+			other := proctest.Must(b.Other.Grant(b.t.Context(), 1000)).ID
+			proctest.Must(b.Other.Put(b.t.Context(), e.Name, string(e.Record.Encode()), clientv3.WithLease(other)))
+			b.delete(e.Name)
+		}, 0, true},
 		"lease ended":  {func(b *bed, e *Entry) { proctest.Must(b.Other.Revoke(b.t.Context(), e.Lease.ID())) }, lease.Expired, false},
 		"lease lost":   {func(b *bed, e *Entry) { e.Lease.Lose(lease.Overdue) }, lease.Overdue, false},
 		"process ends": {func(b *bed, e *Entry) { proctest.Must(b.Other.Revoke(b.t.Context(), e.Lease.ID())); b.End() }, 0, false},

@@ -43,6 +43,7 @@ type place struct {
 	stay      stay                  // it is to stay, as AtLeast says
 	listening []anyHold             // those that hear of requests
 	asked     time.Time             // when somebody asked for it first; zero: nobody has
+	marked    bool                  // as evicted; what is moved then loses the mark
 	forced    bool                  // by Evict or by hand: its owner hears of it afterwards
 }
 
@@ -127,14 +128,16 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 				w.place(e).claim = claimOf(ev.Kv.Value)
 				w.join(e)
 			}
-			if ev.Kv.Version > 1 && bytes.Contains(ev.Kv.Value, []byte(`"request":`)) && !bytes.Contains(ev.Kv.Value, []byte(`"evicted":`)) {
-				w.isAsked(entry{dir, ev.Kv.CreateRevision})
+			if e := (entry{dir, ev.Kv.CreateRevision}); bytes.Contains(ev.Kv.Value, []byte(`"evicted":true`)) {
+				w.place(e).marked = true
+			} else if ev.Kv.Version > 1 && bytes.Contains(ev.Kv.Value, []byte(`"request":`)) {
+				w.isAsked(e)
 			}
 			continue
 		}
 		e := entry{dir, ev.PrevKv.CreateRevision}
 		p := w.place(e)
-		p.gone, p.forced = time.Now(), p.vandal || w.unmarked(dir) || bytes.Contains(ev.PrevKv.Value, []byte(`"evicted":true`))
+		p.gone, p.forced = time.Now(), p.vandal || w.unmarked(dir) || p.marked
 		w.Log("etcd: entry %v deleted, by force %v", e, p.forced)
 		evicted := time.Since(w.evicted[dir]) < 15*time.Second // what is moved loses its mark
 		if time.Now().Before(p.stay.until) && p.stay.promised(w) && !p.forced && !evicted {
