@@ -58,6 +58,7 @@ type Batcher struct {
 
 	mu         sync.Mutex // guards what follows, up to isolated
 	queue      []*request // in the order in which they came
+	left       int        // how many of them nobody waits for any more
 	onTheWay   int        // batches of this generation
 	generation int
 	limit      int         // how many operations etcd takes at once, as far as known
@@ -77,6 +78,7 @@ type Batcher struct {
 type request struct {
 	Txn
 	batch *batch // nil while it is in the queue, and when nobody waits for it any more
+	gone  bool   // nobody waits for it any more, and it is in the queue; guarded by mu of the Batcher
 
 	answered chan struct{} // gets a value when Result and err are set
 	Result
@@ -190,7 +192,7 @@ func (b *Batcher) flushOverdue() {
 	b.mu.Lock()
 	left := maxWait - time.Since(b.since)
 	switch {
-	case len(b.queue) == 0:
+	case len(b.queue) == b.left:
 		b.armed = false
 	case left > 0:
 		b.timer.Reset(left)
@@ -209,7 +211,10 @@ func (b *Batcher) leave(ctx context.Context, r *request) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if r.batch == nil {
-		b.queue = slices.DeleteFunc(b.queue, func(q *request) bool { return q == r })
+		r.gone = true
+		if b.left++; 2*b.left > len(b.queue) { // each that leaves costs the same, however many there are
+			b.queue, b.left = slices.DeleteFunc(b.queue, func(q *request) bool { return q.gone }), 0
+		}
 		return fmt.Errorf("%w: %w", errUnsent, ctx.Err())
 	}
 	r.batch.leave()

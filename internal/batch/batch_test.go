@@ -68,6 +68,12 @@ func TestABatchFitsIntoWhatEtcdTakes(t *testing.T) {
 		for i := range MaxOps + 5 {
 			txns = append(txns, write(i))
 		}
+		double := func(i int) Txn { // the last that fits but for one operation, and one that fits besides
+			t := write(i)
+			t.Then = append(t.Then, clientv3.OpPut("double", ""))
+			return t
+		}
+		txns[MaxOps-1] = double(MaxOps - 1)
 		large := func(i int) Txn {
 			t := write(i)
 			t.Then = []clientv3.Op{clientv3.OpPut("large", strings.Repeat("x", maxBytes*2/3))}

@@ -47,27 +47,38 @@ func (r *room) take(t Txn) {
 	}
 }
 
+// maxPassed is how many that do not fit into a batch it passes over.
+const maxPassed = MaxOps
+
 // fill takes from the queue what may go together: in its order, one transaction for each key, and one at least. It returns nil if
-// the queue is empty. The caller holds mu.
+// nobody waits there. The caller holds mu.
 func (b *Batcher) fill() *batch {
-	if len(b.queue) == 0 {
+	if len(b.queue) == b.left {
+		b.queue, b.left = nil, 0
 		return nil
 	}
 	n := &batch{generation: b.generation}
 	n.ctx, n.cancel = context.WithCancel(b.cfg.Limits.Within(0))
 	free := room{b.limit, maxBytes, make(map[keyspace.Key]bool, min(len(b.queue), b.limit))}
-	rest := b.queue[:0]
-	for _, r := range b.queue {
-		if r.about(free.keys) || len(n.requests) > 0 && !free.fits(r.Txn) {
-			rest = append(rest, r)
-			continue
+	var passed []*request
+	seen := 0
+	for ; seen < len(b.queue) && free.ops > 0 && len(passed) < maxPassed; seen++ {
+		r := b.queue[seen]
+		switch {
+		case r.gone:
+			b.left--
+		case r.about(free.keys) || len(n.requests) > 0 && !free.fits(r.Txn):
+			passed = append(passed, r)
+		default:
+			free.take(r.Txn)
+			r.batch = n
+			n.requests = append(n.requests, r)
 		}
-		free.take(r.Txn)
-		r.batch = n
-		n.requests = append(n.requests, r)
 	}
-	clear(b.queue[len(rest):])
-	b.queue = rest
+	seen -= len(passed)
+	copy(b.queue[seen:], passed) // before those that were not looked at
+	clear(b.queue[:seen])
+	b.queue = b.queue[seen:]
 	n.waiting = len(n.requests)
 	if len(b.queue) > 0 {
 		b.armTimer()

@@ -25,7 +25,9 @@ var packageMistakes = []mistake{
 	{"a batch is cancelled as soon as one leaves", "internal/batch:(*batch).leave", "n.waiting == 0", "true"},
 	{"a batch is not cancelled when all have left", "internal/batch:(*batch).leave", "n.waiting == 0", "false"},
 	{"a part of a batch is cancelled with the whole", "internal/batch:(*Batcher).sendPart", "n.waiting++", "_ = n"},
-	{"one that left the queue is sent", "internal/batch:(*Batcher).leave", "return q == r", "return false"},
+	{"one that left the queue is sent", "internal/batch:(*Batcher).fill", "case r.gone:", "case r.gone && b.left < 0:"},
+	{"what a batch passes over goes to the end of the queue", "internal/batch:(*Batcher).fill", "copy(b.queue[seen:], passed)", "b.queue = append(b.queue, passed...)\n\tseen += len(passed)"},
+	{"a queue that all have left holds a place", "internal/batch:(*Batcher).flushOverdue", "case len(b.queue) == b.left:", "case len(b.queue) == 0:"},
 	{"a request that left is used again", "internal/batch:(*Batcher).leave", "r.batch = nil", "r.batch = nil\n\tb.spare.Put(r)"},
 	{"an owner that closes counts as silent", "internal/batch:(*Batcher).failure", " && b.cfg.Limits.Parent().Err() == nil", ""},
 
