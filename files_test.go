@@ -22,13 +22,13 @@ var files = strings.Fields(`
 	new.go close.go
 	all.go free.go commit.go plan.go promote.go announce.go watch.go blocking.go list.go inspect.go health.go monitor.go loss.go request.go
 	acquire.go attempt.go shared.go slots.go leases.go
-	ending.go release.go risk.go holdset.go reading.go atleast.go hold.go
+	background.go ending.go release.go risk.go holdset.go reading.go atleast.go hold.go
 	contexts.go locker.go options.go hooks.go hook.go errors.go owner.go token.go`)
 
 // upwards is what they use besides. docs/architecture.md has the reasons.
 var upwards = strings.Fields(`
 	holdset.go>commit.go holdset.go>ending.go holdset.go>release.go
-	hold.go>ending.go hold.go>release.go hold.go>holdset.go
+	hold.go>ending.go hold.go>background.go hold.go>holdset.go
 	release.go>ending.go
 	hooks.go>hold.go locker.go>hold.go hooks.go>locker.go`)
 

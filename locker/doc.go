@@ -48,7 +48,7 @@
 // wait for the same lock pass it to each other without contacting etcd, until
 // other processes must have their turn ([WithHandoff]). With [WithRetain] a lock
 // that no other process wants needs etcd neither to be released nor to be acquired
-// again.
+// again. With [WithReleaseInBackground] nobody waits for the release after a function.
 //
 // Up to 64 locks share a lease, and all leases of a Locker are renewed over one
 // gRPC stream. The keys of holds older than a second are watched over another.
@@ -66,7 +66,7 @@
 // pass on, be retained, go to the end of the queue for the next goroutine, or be
 // deleted (internal/entry), perhaps in a transaction of its owner
 // (plan.go, commit.go, internal/outcome). What cannot be released at once is settled
-// in the background. Shared holds meet in the lane; holds with Slots have a
+// in the background; background.go has the release go there from the start. Shared holds meet in the lane; holds with Slots have a
 // seat in it, and an entry, each. all.go
 // acquires several locks, free.go at once if it can, and holdset.go binds them together.
 //

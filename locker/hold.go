@@ -241,7 +241,8 @@ func (h *Hold) Fence() clientv3.Cmp {
 // Run returns the error of fn, as it is. If the hold ended while fn ran, or
 // the release was not confirmed, it returns an *Error that matches that reason
 // and, if there was one, the error of fn. If fn has released or committed the
-// hold itself, Run has nothing to add.
+// hold itself, Run has nothing to add. WithReleaseInBackground has Run not wait for
+// the release.
 func (h *Hold) Run(fn func(ctx context.Context, h *Hold) error) error {
 	if fn == nil {
 		return h.run(nil)
@@ -257,7 +258,7 @@ func (h *Hold) run(fn func(ctx context.Context) error) (err error) {
 		if h.endCause() == ErrReleased {
 			return // by fn, which has the result
 		}
-		released := h.release(h.caller)
+		released := h.releaseAfterRun()
 		switch {
 		case released == nil:
 			return

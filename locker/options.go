@@ -41,6 +41,8 @@ type config struct {
 	noBatching   bool
 	handoff      time.Duration
 	retain       time.Duration
+	inBackground bool // as WithReleaseInBackground says
+	onUnreleased func(key keyspace.Key, err error)
 	err          error // the first bad option
 }
 

@@ -101,16 +101,26 @@ func (h *Hold) freeIfReleased(ctx *xctx.Grace) error {
 // if it may pass, or else to the next in etcd. When that is settled, the lane
 // opens.
 func (h *Hold) free(ctx *xctx.Grace) error {
-	return h.orSettle(func() error {
+	if h.passOn() {
+		return nil
+	}
+	return h.give(ctx)
+}
+
+// passOn is free where that asks nothing of etcd. Otherwise it reports false, and the
+// caller must call give.
+func (h *Hold) passOn() (done bool) {
+	_ = h.orSettle(func() error {
 		if h.Shared() {
 			h.notifyEnd() // before the last of those who share passes the lock on
 		}
-		if !h.entry.Sole() {
+		done = !h.entry.Sole() || !h.lingers() && h.mayPass() && h.entry.Pass(h.notifyEnd)
+		if done {
 			h.markFreed()
-			return nil
 		}
-		return h.give(ctx)
+		return nil
 	})
+	return done
 }
 
 // orSettle calls f, which gives the lock away. If a hook ends the goroutine before
@@ -127,29 +137,26 @@ func (h *Hold) orSettle(f func() error) error {
 	return err
 }
 
-// give is free for a hold that is the last under its entry.
+// give is free for a hold that is the last under its entry, which does not just pass on.
 func (h *Hold) give(ctx *xctx.Grace) error {
-	if h.lingers() {
-		return h.linger(ctx)
-	}
-	e := h.entry
-	if h.mayPass() && e.Pass(h.notifyEnd) {
-		h.markFreed()
-		return nil
-	}
-	if h.mayPass() && e.Retain(ctx, h.notifyEnd) {
-		h.markFreed()
-		return nil
-	}
-	passed, err := e.Requeue(ctx, h.notifyEnd)
-	if passed {
-		h.markFreed()
-		return nil
-	}
-	if err != nil {
-		return h.unfreed(timeoutCause(ctx, err))
-	}
-	return h.vacate(ctx)
+	return h.orSettle(func() error {
+		if h.lingers() {
+			return h.linger(ctx)
+		}
+		if h.mayPass() && h.entry.Retain(ctx, h.notifyEnd) {
+			h.markFreed()
+			return nil
+		}
+		passed, err := h.entry.Requeue(ctx, h.notifyEnd)
+		if passed {
+			h.markFreed()
+			return nil
+		}
+		if err != nil {
+			return h.unfreed(timeoutCause(ctx, err))
+		}
+		return h.vacate(ctx)
+	})
 }
 
 // linger has the entry stay. When etcd knows that, the release is settled.

@@ -81,6 +81,9 @@ var over = func() context.Context {
 	return ctx
 }()
 
+// WithValues returns ctx with the values of another context, which those of ctx hide.
+func WithValues(ctx, values context.Context) context.Context { return valued{ctx, values} }
+
 // A valued is a context with the values of another.
 type valued struct {
 	context.Context

@@ -68,6 +68,20 @@ func TestAGraceEndsWithItsLimitAndWhenItIsStopped(t *testing.T) {
 	})
 }
 
+func TestAContextWithTheValuesOfAnotherEndsWithItsOwn(t *testing.T) {
+	own, cancel := context.WithCancel(context.WithValue(t.Context(), keyOf{"a"}, 1))
+	values, end := context.WithCancel(context.WithValue(context.WithValue(t.Context(), keyOf{"a"}, 2), keyOf{"b"}, 3))
+	ctx := WithValues(own, values)
+	end()
+	if ctx.Err() != nil || ctx.Value(keyOf{"a"}) != 1 || ctx.Value(keyOf{"b"}) != 3 {
+		t.Errorf("%v, values %v and %v", ctx.Err(), ctx.Value(keyOf{"a"}), ctx.Value(keyOf{"b"}))
+	}
+	cancel()
+	if ctx.Err() == nil {
+		t.Error("it goes on")
+	}
+}
+
 // A bound says that a call outlives another context than its caller.
 type bound struct{ context.Context }
 
