@@ -43,9 +43,9 @@ func (n *node) start() *process {
 		Dice:    simtest.NewDice(n.id, uint64(100*int(n.name[1])+started)),
 	}
 	p.life, p.die = context.WithCancel(context.Background())
+	opts := append(p.Options(p.Dice), simtest.Retain(p.Dice), locker.WithMonitorTicks(time.Second), locker.WithOwner(n.name))
 	var err error
-	p.l, err = locker.New(p.Client.Client,
-		append(p.Options(p.Dice), simtest.Retain(p.Dice), locker.WithMonitorTicks(time.Second), locker.WithOwner(n.name))...)
+	p.l, err = locker.New(p.Client.Client, append(opts, p.Background(nil)...)...)
 	if err != nil {
 		panic(err)
 	}

@@ -35,6 +35,7 @@ func (w *world) newProcess(name string) *process {
 
 func (p *process) start(d simtest.Dice) {
 	opts := append(p.Options(d), simtest.Retain(d), locker.WithMaxHeldTime(simMaxHeld), locker.WithMonitorTicks(time.Second))
+	opts = append(opts, p.Background(nil)...)
 	l, err := locker.New(p.Client.Client, opts...)
 	if err != nil {
 		panic(err)

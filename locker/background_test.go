@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,7 +89,7 @@ func wantTook(t *testing.T, what string, d time.Duration, f func()) {
 	}
 }
 
-func TestARunReturnsWhileItsReleaseIsOnItsWay(t *testing.T) {
+func TestARunReturnsWhileItsReleaseIsInTheBackground(t *testing.T) {
 	other := keyspace.MustParse("space/other")
 	runs := map[string]func(ctx context.Context, a *locker.Locker) (h anyHold, err error){
 		"RunInLock": func(ctx context.Context, a *locker.Locker) (h anyHold, err error) {
@@ -174,7 +175,7 @@ func TestTheNextAcquireHereComesAfterAReleaseInTheBackground(t *testing.T) {
 }
 
 // A goroutine that takes the lock again at once mostly queues before its own release is sent: then it is handed on.
-func TestAGoroutineMayBeHandedItsOwnLock(t *testing.T) {
+func TestAGoroutineMayBeHandedTheLockThatItReleasesInTheBackground(t *testing.T) {
 	inBackground(t, func(t *testing.T, a, b *locker.Locker, failed *failures) {
 		began := time.Now()
 		for range 100 {
@@ -210,7 +211,7 @@ func (h *told) take() []error {
 }
 
 // What asks nothing of etcd is done when Run returns: its hooks have run, and nothing is on its way.
-func TestALockThatPassesOnHereIsReleasedWhenRunReturns(t *testing.T) {
+func TestALockThatPassesOnHereIsNotReleasedInTheBackground(t *testing.T) {
 	over := func(t *testing.T, hook *told) {
 		t.Helper()
 		if ends := hook.take(); len(ends) != 1 {
@@ -450,8 +451,8 @@ func TestTheCallbackOfAReleaseInTheBackgroundDoesNoHarm(t *testing.T) {
 				end = make(chan struct{})
 				var logged locktest.Log
 				var a, b *locker.Locker
-				n := 0
-				failed := func(keyspace.Key, error) { n++; call(a) }
+				var n atomic.Int64
+				failed := func(keyspace.Key, error) { n.Add(1); call(a) }
 				if call == nil {
 					failed = nil
 				}
@@ -465,8 +466,8 @@ func TestTheCallbackOfAReleaseInTheBackgroundDoesNoHarm(t *testing.T) {
 					locktest.Must(t, a.RunInLock(t.Context(), key, quickly))
 				}
 				time.Sleep(time.Second)
-				if call != nil && n != 1 {
-					t.Errorf("called %d times", n)
+				if call != nil && n.Load() != 1 {
+					t.Errorf("called %d times", n.Load())
 				}
 				if got := logged.String(); strings.Contains(got, "panicked") != (name == "panics") || !strings.Contains(got, "in the background has failed") {
 					t.Errorf("logged %v", got)

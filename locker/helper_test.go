@@ -22,6 +22,9 @@ var key = keyspace.MustParse("space/key")
 // unless the test says otherwise.
 var plain = flag.String("plain", "", "which Lockers are plain: all, or every other one (mixed)")
 
+// background makes Lockers of tests release in the background what a Run has locked, unless the test says otherwise.
+var background = flag.Bool("background", false, "Lockers release in the background")
+
 var made atomic.Int64
 
 // newLocker returns a Locker that is quiet and closed when the test ends.
@@ -30,7 +33,18 @@ func newLocker(tb testing.TB, client *clientv3.Client, opts ...locker.Option) *l
 	if n := made.Add(1); *plain == "all" || *plain == "mixed" && n%2 == 0 {
 		opts = append([]locker.Option{locker.WithoutBatching(), locker.WithHandoff(0)}, opts...)
 	}
+	if *background {
+		opts = append([]locker.Option{locker.WithReleaseInBackground(nil)}, opts...)
+	}
 	return locktest.New(tb, client, opts...)
+}
+
+// released waits for releases in the background, so that free becomes true.
+func released(tb testing.TB, free func() bool) {
+	tb.Helper()
+	if *background {
+		locktest.Until(tb, "releases in the background have ended", free)
+	}
 }
 
 // newPair returns the Lockers of two processes, and a client beside them.

@@ -60,13 +60,18 @@ func TestTheContextTellsWhichHoldsItIsOf(t *testing.T) {
 
 func TestARunUnderSeveralLocksReleasesAllAndSaysWhatWasLost(t *testing.T) {
 	t.Parallel()
-	a, b, _, _ := newPair(t)
+	a, b, client, prefix := newPair(t)
 	mine := errors.New("mine")
+	free := func() {
+		t.Helper()
+		released(t, func() bool { return len(keys(t, client, prefix)) == 0 })
+		wantHeldAs(t, b, false)
+	}
 	s := acquireAll(t, a, several...)
 	locktest.WantErr(t, s.Run(func(context.Context, *locker.HoldSet) error { wantHeldAs(t, b, true); return mine }), mine)
-	wantHeldAs(t, b, false)
+	free()
 	locktest.WantErr(t, acquireAll(t, a, several...).Run(nil), locker.ErrInvalidOption)
-	wantHeldAs(t, b, false)
+	free()
 
 	s = acquireAll(t, a, several...)
 	err := s.Run(func(ctx context.Context, s *locker.HoldSet) error {

@@ -164,6 +164,7 @@ func TestManyGoroutinesAndProcessesNeverHoldTogether(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("holds per key: %v", plain)
+	released(t, func() bool { return len(keys(t, client, prefix)) == 0 })
 	if got := keys(t, client, prefix); len(got) != 0 {
 		t.Errorf("left %v", got)
 	}

@@ -39,6 +39,7 @@ func TestRunInLockReleasesHoweverTheFunctionEnds(t *testing.T) {
 			if (panicked != nil) != (end == "panics") || panicked != nil && panicked != any(mine) {
 				t.Errorf("panic %v", panicked)
 			}
+			released(t, func() bool { return len(keys(t, client, prefix)) == 0 })
 			if left := keys(t, client, prefix); len(left) != 0 {
 				t.Errorf("left %q", left)
 			}

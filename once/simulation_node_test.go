@@ -66,7 +66,7 @@ type process struct {
 
 func (n *node) start() *process {
 	p := &process{node: n, Process: n.w.NewProcess(fmt.Sprintf("%s.%d", n.name, len(n.procs)))}
-	l, err := locker.New(p.Client.Client, append(p.Options(n.Dice), simtest.Retain(n.Dice))...)
+	l, err := locker.New(p.Client.Client, append(append(p.Options(n.Dice), simtest.Retain(n.Dice)), p.Background(nil)...)...)
 	if err != nil {
 		panic(err)
 	}

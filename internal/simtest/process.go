@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
 
@@ -14,6 +15,8 @@ type Process struct {
 	Name   string
 	Client *etcdsim.Client
 	Dead   atomic.Bool // it reaches etcd no more
+
+	background bool // it releases in the background
 }
 
 // NewProcess returns a process with a client of its own.
@@ -21,6 +24,7 @@ func (w *World) NewProcess(name string) *Process {
 	p := &Process{Name: name, Client: w.Sim.NewClient(name)}
 	w.Mu.Lock()
 	defer w.Mu.Unlock()
+	p.background = NewDice(w.Seed, 1<<33+uint64(len(w.processes))).Chance(0.5)
 	w.processes = append(w.processes, p)
 	return p
 }
@@ -42,6 +46,15 @@ func (p *Process) Options(d Dice) []locker.Option {
 // Retain returns the option that has locks retained, or not, as d has it.
 func Retain(d Dice) locker.Option {
 	return locker.WithRetain([]time.Duration{0, 0, 500 * time.Millisecond, 10 * time.Second}[d.IntN(4)])
+}
+
+// Background returns options that have the process release in the background, or none, as its world has it. Other draws stay
+// what they are. failed is called with what such a release finds; it may be nil.
+func (p *Process) Background(failed func(key keyspace.Key, err error)) []locker.Option {
+	if !p.background {
+		return nil
+	}
+	return []locker.Option{locker.WithReleaseInBackground(failed)}
 }
 
 // MinTTL and MaxTTL are the bounds of TTLs.

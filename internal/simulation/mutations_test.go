@@ -58,11 +58,14 @@ var mistakes = []mistake{
 	{"a small request overtakes a large one", "internal/record:(Claim).takenBy", "return ahead.Weight", "return min(ahead.Weight, max(c.Room(), 1))"},
 	{"slots that are free are not taken while the nearest stays", "internal/place:(*Place).consult", "p.behind(taken) && ", "len(left) > 0 && "},
 	{"two goroutines have one seat", "internal/entry:(*Set).newEntry", "if e.seat > 0 {", "if e.seat > 1<<20 {"},
+	{"a release in the background opens the lane before it is settled", "(*Hold).freeInBackground", "h.l.spawn(h.freeLater)", "h.l.spawn(func() { h.entry.OpenLane(); h.freeLater() })"},
+	{"a release in the background is not made", "(*Hold).freeInBackground", "h.l.spawn(h.freeLater)", "h.l.spawn(h.notifyEnd)"},
+	{"a release in the background that fails is not tried again", "(*Hold).unfreed", "h.settle(err)", "if h.l.inBackground {\n\t\th.entry.Done()\n\t\th.markFreed()\n\t} else {\n\t\th.settle(err)\n\t}"},
 	{"passing errors are final", "internal/calls:passes", "|| etcderr.Passing(err)", "|| false && etcderr.Passing(err)"},
 }
 
 func TestEveryMistakeCanBePlanted(t *testing.T) {
-	for _, m := range slices.Concat(mistakes, guardMistakes, packageMistakes) {
+	for _, m := range slices.Concat(mistakes, backgroundMistakes, guardMistakes, packageMistakes) {
 		t.Run(m.name, func(t *testing.T) { plant(t, m) })
 	}
 }

@@ -25,6 +25,7 @@ func TestLocksKeepTheirPromisesUnderRandomFaults(t *testing.T) {
 		total.asked += w.stats.asked
 		total.listens += w.stats.listens
 		total.together += w.stats.together
+		total.late += w.stats.late
 		return w.World
 	})
 	t.Logf("%+v", total)

@@ -44,6 +44,7 @@ func (p *process) start(d simtest.Dice) {
 	if p.w.Profile != simtest.Lossy { // where an entry that nobody holds is one left behind
 		opts = append(opts, simtest.Retain(d))
 	}
+	opts = append(opts, p.Background(p.releaseFailed)...)
 	opts = append(opts, locker.WithHook(&witness{p.w, p.Name, make(map[keyspace.Key]int), make(map[keyspace.Key]int)}, p.newTrouble()))
 	e := elock.NewELocker(p.Client.Client,
 		elock.WithLockerOptions(opts...),
@@ -58,6 +59,15 @@ func (p *process) start(d simtest.Dice) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.e = e
+}
+
+// releaseFailed is told of a release in the background that has failed.
+func (p *process) releaseFailed(key keyspace.Key, err error) {
+	p.w.Logf("%s: a release of %v in the background: %v", p.Name, key, err)
+	worker{process: p}.judge(err)
+	p.w.Mu.Lock()
+	defer p.w.Mu.Unlock()
+	p.w.stats.late++
 }
 
 // stop closes the Locker for good.
