@@ -18,6 +18,8 @@ var (
 	unbatched      = work.Elock("elock-unbatched", locker.WithoutBatching())
 	noHandoff      = work.Elock("elock-nohandoff", locker.WithHandoff(0))
 	retaining      = work.Elock("elock-retain", locker.WithRetain(time.Minute))
+	background     = work.Background("elock-background", 8)
+	backgroundSame = work.Background("elock-background-same", 1)
 	classic        = work.Classic("elock-classic")
 	mutex          = work.Mutex("mutex")
 	mutexEach      = work.MutexEach("mutex-each")
@@ -44,7 +46,7 @@ func each(b *testing.B, impls []work.Impl, f func(b *testing.B, impl work.Impl))
 // One goroutine locks and unlocks one key.
 func BenchmarkPair(b *testing.B) {
 	s := work.Alone(b)
-	each(b, []work.Impl{elock, unbatched, retaining, classic, mutex, sessionPerLock, putDelete, txnTxn, local}, func(b *testing.B, impl work.Impl) {
+	each(b, []work.Impl{elock, unbatched, retaining, background, backgroundSame, classic, mutex, sessionPerLock, putDelete, txnTxn, local}, func(b *testing.B, impl work.Impl) {
 		work.Pair(b, s, impl)
 	})
 }
@@ -53,7 +55,7 @@ func BenchmarkPair(b *testing.B) {
 func BenchmarkTurns(b *testing.B) {
 	s := work.Alone(b)
 	b.Run("work=pair", func(b *testing.B) {
-		each(b, []work.Impl{elock, unbatched, classic, mutex, txnTxn}, func(b *testing.B, impl work.Impl) {
+		each(b, []work.Impl{elock, unbatched, background, backgroundSame, classic, mutex, txnTxn}, func(b *testing.B, impl work.Impl) {
 			work.PairInTurns(b, s, impl, putDelete)
 		})
 	})

@@ -17,6 +17,8 @@
 //	elock-unbatched   WithoutBatching: each transaction goes alone
 //	elock-nohandoff   WithHandoff(0): no lock passes from goroutine to goroutine without etcd
 //	elock-retain      WithRetain(time.Minute): a released lock stays with the process until another wants it
+//	elock-background  WithReleaseInBackground, by Hold.Run: an unlock does not wait for its release. Each lock is of another of 8 keys, as a
+//	                  goroutine that takes the same key again waits for its own release, or is handed the lock: so does -same
 //	elock-classic     by the calls of the classic library: Lock and Unlock
 //	mutex             concurrency.Mutex with one session; where its goroutines want the same key, it does not lock
 //	mutex-each        concurrency.Mutex with a session for each goroutine

@@ -21,6 +21,16 @@ func Elock(name string, opts ...locker.Option) Impl {
 	})
 }
 
+// Background is Elock WithReleaseInBackground: an unlock does not wait for its release. In place of each key it takes one of so many
+// in turn.
+func Background(name string, keys int) Impl {
+	return withLocker(name, []locker.Option{locker.WithReleaseInBackground(nil)}, func(l *locker.Locker) Worker {
+		return func(key int) Lock {
+			return &backgroundLock{elockLock: elockLock{locker: l}, first: key * keys, keys: keys}
+		}
+	})
+}
+
 // Classic is an ELocker for each process: the calls of the classic library. They do not wait.
 func Classic(name string) Impl {
 	return Impl{name, func(tb testing.TB, s *Site) Process {
@@ -74,6 +84,22 @@ func (l *elockLock) TryLock(ctx context.Context) (err error) {
 }
 
 func (l *elockLock) Unlock(ctx context.Context) error { return l.hold.Release(ctx) }
+
+type backgroundLock struct {
+	elockLock
+	first, keys, n int
+}
+
+func (l *backgroundLock) Lock(ctx context.Context) error {
+	l.key = names.Key(l.first + l.n%l.keys)
+	l.n++
+	return l.elockLock.Lock(ctx)
+}
+
+// Unlock is what RunInLock does after its function.
+func (l *backgroundLock) Unlock(context.Context) error {
+	return l.hold.Run(func(context.Context, *locker.Hold) error { return nil })
+}
 
 type classicLock struct {
 	locker *elock.ELocker
