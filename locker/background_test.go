@@ -20,8 +20,10 @@ import (
 	"github.com/phpgao/elock/locker/lockertest"
 )
 
-// way is how long etcd's answers take in these tests, in virtual time.
-const way = 100 * time.Millisecond
+const (
+	way     = 100 * time.Millisecond // how long etcd's answers take in these tests, in virtual time
+	company = 500 * time.Microsecond // how long a release waits for others to go with
+)
 
 // failures are what a callback of WithReleaseInBackground was told.
 type failures struct {
@@ -71,7 +73,7 @@ func inBackground(t *testing.T, f func(t *testing.T, a, b *locker.Locker, failed
 		failed := new(failures)
 		a, b := lockertest.NewPair(t, append(opts, locker.WithReleaseInBackground(failed.told), failed.log.Option())...)
 		locktest.Must(t, a.RunInLock(t.Context(), keyspace.MustParse("first"), quickly)) // grants a lease
-		synctest.Wait()
+		time.Sleep(way)
 		lockertest.SetDelay(a, way)
 		f(t, a, b, failed)
 	})
@@ -130,6 +132,10 @@ func TestARunReturnsWhileItsReleaseIsInTheBackground(t *testing.T) {
 	}
 	for name, run := range runs {
 		for opts, with := range map[string][]locker.Option{"": nil, ", without batches": {locker.WithoutBatching()}} {
+			release := company + way
+			if with != nil {
+				release = way
+			}
 			t.Run(name+opts, func(t *testing.T) {
 				inBackground(t, func(t *testing.T, a, b *locker.Locker, failed *failures) {
 					var h anyHold
@@ -142,7 +148,7 @@ func TestARunReturnsWhileItsReleaseIsInTheBackground(t *testing.T) {
 					locktest.WantErr(t, context.Cause(h.Context()), locker.ErrReleased)
 					_, err := a.TryAcquire(t.Context(), key)
 					locktest.WantErr(t, err, locker.ErrLocked)
-					wantTook(t, "a rival's lock", way/2, func() { locktest.Release(t, locktest.Acquire(t, b, key)) })
+					wantTook(t, "a rival's lock", release-way/2, func() { locktest.Release(t, locktest.Acquire(t, b, key)) })
 					wantTook(t, "a release after that", way/2, func() { locktest.Must(t, h.Release(t.Context())) })
 					failed.none(t)
 				}, with...)
@@ -155,7 +161,7 @@ func TestTheNextAcquireHereComesAfterAReleaseInTheBackground(t *testing.T) {
 	inBackground(t, func(t *testing.T, a, _ *locker.Locker, failed *failures) {
 		var last locker.Token
 		for i := range 3 {
-			want := 2 * way // the release before it, and its own lock
+			want := company + 2*way // the release before it, and its own lock
 			if i == 0 {
 				want = way
 			}
@@ -259,6 +265,42 @@ func TestALockThatPassesOnHereIsNotReleasedInTheBackground(t *testing.T) {
 	})
 }
 
+// Releases go with the next lock, or with each other, in one transaction.
+func TestReleasesInTheBackgroundGoTogether(t *testing.T) {
+	space := keyspace.MustNew[int]("n")
+	var tap locktest.Tap
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+		l := locktest.New(t, tap.On(sim.NewClient("a").Client), locker.WithReleaseInBackground(nil))
+		locktest.Must(t, l.RunInLock(t.Context(), space.Key(0), quickly))
+		synctest.Wait() // its release has come, and waits
+		tap.Reset()
+		const n = 10
+		for i := range n {
+			locktest.Must(t, l.RunInLock(t.Context(), space.Key(i+1), quickly))
+			synctest.Wait()
+		}
+		time.Sleep(way)
+		if txns, _ := tap.Sent(); len(txns) != n+1 {
+			t.Errorf("%d transactions for %d locks", len(txns), n)
+		}
+	})
+}
+
+// Others who want the lock do not wait for that.
+func TestAReleaseInTheBackgroundOfALockThatOthersWantGoesAtOnce(t *testing.T) {
+	inBackground(t, func(t *testing.T, a, b *locker.Locker, _ *failures) {
+		first := locktest.Acquire(t, b, key)
+		var there <-chan outcome
+		time.AfterFunc(time.Second, func() { locktest.Release(t, first) }) // a waits for it in etcd
+		locktest.Must(t, a.RunInLock(t.Context(), key, func(context.Context, *locker.Hold) error {
+			there = acquiring(context.Background(), b, key)
+			time.Sleep(time.Millisecond)
+			return nil
+		}))
+		wantTook(t, "the hand-over", way/2, func() { locktest.Release(t, granted(t, there)) })
+	})
+}
+
 // With hand-off off the lock goes to the end of the queue for the next goroutine here, and others have their turn.
 func TestAReleaseInTheBackgroundQueuesForTheNextGoroutine(t *testing.T) {
 	inBackground(t, func(t *testing.T, a, b *locker.Locker, failed *failures) {
@@ -291,7 +333,7 @@ func TestCloseAndShutdownWaitForAReleaseInTheBackground(t *testing.T) {
 			inBackground(t, func(t *testing.T, a, b *locker.Locker, failed *failures) {
 				locktest.Must(t, a.RunInLock(t.Context(), key, quickly))
 				hook.take()
-				wantTook(t, name, 2*way, func() { locktest.Must(t, end(a)) }) // the release, and the lease
+				wantTook(t, name, company+2*way, func() { locktest.Must(t, end(a)) }) // the release, and the lease
 				if len(hook.take()) != 1 {
 					t.Error("the end of the hold was not told")
 				}

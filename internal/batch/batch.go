@@ -29,6 +29,8 @@ const (
 	maxBytes = 512 << 10
 	// maxWait is how long the queue waits for the end of a batch: a call that hangs holds nobody up for longer.
 	maxWait = 25 * time.Millisecond
+	// patience is how long what is patient waits while nothing is on its way.
+	patience = 500 * time.Microsecond
 	// backoff is how long BackingOff is true after a batch that was expected to succeed did not.
 	backoff = 100 * time.Millisecond
 	// isolation is how long a key's transactions go alone after etcd has rejected one because of its contents: such a
@@ -65,6 +67,8 @@ type Batcher struct {
 	since      time.Time   // when the queue's wait began
 	timer      *time.Timer // ends it
 	armed      bool        // timer runs
+	late       *time.Timer // ends the wait of those in the queue that are patient
+	waits      bool        // late runs
 
 	isolated map[keyspace.Key]int64 // when etcd rejected a transaction because of its contents
 
@@ -94,9 +98,11 @@ func (b *Batcher) Commit(ctx context.Context, t Txn) (Result, error) {
 	if b.cfg.Alone || b.isolates(t.Key) {
 		return b.Send(ctx, t)
 	}
-	if generation, ok := b.tryStart(nil); ok {
-		defer b.finish(generation)
-		return b.Send(ctx, t)
+	if !t.Patient {
+		if generation, ok := b.tryStart(nil); ok {
+			defer b.finish(generation)
+			return b.Send(ctx, t)
+		}
 	}
 	r := b.request(t)
 	if max(len(r.If), len(r.Then), len(r.Else)) > maxNested {
@@ -144,21 +150,57 @@ func (b *Batcher) request(t Txn) *request {
 	return r
 }
 
-// tryStart reports whether one more may be sent now. If so it counts it as on its way, and returns its generation. If not, r comes into
-// the queue, unless it is nil.
+// tryStart reports whether one more may be sent now, alone. If so it counts it as on its way, and returns its generation. If not, r comes
+// into the queue, unless it is nil: perhaps it goes from there at once, with those that were patient.
 func (b *Batcher) tryStart(r *request) (generation int, ok bool) {
+	var next *batch
+	defer func() { b.start(next) }()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.onTheWay < maxBatches {
+	free, patient := b.onTheWay < maxBatches, r != nil && r.Patient
+	if free && len(b.queue) == 0 && !patient {
 		b.onTheWay++
 		return b.generation, true
 	}
-	if r != nil {
-		if b.queue = append(b.queue, r); len(b.queue) == 1 {
-			b.armTimer()
-		}
+	if r == nil {
+		return 0, false
+	}
+	if b.queue = append(b.queue, r); len(b.queue) == 1 {
+		b.armTimer()
+	}
+	switch {
+	case !patient && free:
+		b.onTheWay++
+		next = b.fill()
+	case patient && b.onTheWay == 0:
+		b.wait()
 	}
 	return 0, false
+}
+
+// wait bounds how long those in the queue wait, all of which are patient, while nothing is on its way. The caller holds mu.
+func (b *Batcher) wait() {
+	switch {
+	case b.late == nil:
+		b.late = time.AfterFunc(patience, b.waited)
+	case !b.waits:
+		b.late.Reset(patience)
+	}
+	b.waits = true
+}
+
+// waited sends those that have been patient, unless something is on its way: they go after that.
+func (b *Batcher) waited() {
+	var next *batch
+	b.mu.Lock()
+	b.waits = false
+	if b.onTheWay == 0 {
+		if next = b.fill(); next != nil {
+			b.onTheWay++
+		}
+	}
+	b.mu.Unlock()
+	b.start(next)
 }
 
 // finish counts one less on its way, and starts the next batch with those that have come meanwhile.
@@ -166,8 +208,10 @@ func (b *Batcher) finish(generation int) {
 	var next *batch
 	b.mu.Lock()
 	if generation == b.generation {
-		if next = b.fill(); next == nil {
-			b.onTheWay--
+		if slices.ContainsFunc(b.queue, func(r *request) bool { return !r.Patient }) {
+			next = b.fill()
+		} else if b.onTheWay--; b.onTheWay == 0 && len(b.queue) > 0 {
+			b.wait()
 		}
 	}
 	b.mu.Unlock()

@@ -18,6 +18,8 @@ type Txn struct {
 	Then, Else []clientv3.Op
 	// ExpectSuccess says that If holds but for accidents.
 	ExpectSuccess bool
+	// Patient says that nobody waits for it: it may wait a moment for another to go with.
+	Patient bool
 
 	// Form, if it is set, makes the transaction that is sent. merged says that it becomes part of one transaction with
 	// others, which does nothing if a comparison of any of them fails.

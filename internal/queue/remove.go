@@ -15,12 +15,16 @@ import (
 // reports whether it was there. inDoubt says that it may have been, although it is
 // not: the deletion was sent twice.
 func (s *Set) Delete(ctx context.Context, key keyspace.Key, name string, rev int64) (deleted, inDoubt bool, err error) {
-	a, err := s.cfg.Batch.Commit(ctx, Removal(key, name, rev))
+	return s.delete(ctx, Removal(key, name, rev))
+}
+
+func (s *Set) delete(ctx context.Context, t batch.Txn) (deleted, inDoubt bool, err error) {
+	a, err := s.cfg.Batch.Commit(ctx, t)
 	return a.Succeeded, a.InDoubt, err
 }
 
 // remove deletes e and no other entry, as Set.Delete does.
-func (e *Entry) remove(ctx context.Context) (deleted, inDoubt bool, err error) {
+func (e *Entry) remove(ctx context.Context, patient bool) (deleted, inDoubt bool, err error) {
 	if e.Rev == 0 {
 		own, err := e.own(ctx)
 		if err != nil || own == nil || !e.wrote(own) {
@@ -28,7 +32,9 @@ func (e *Entry) remove(ctx context.Context) (deleted, inDoubt bool, err error) {
 		}
 		e.Rev = own.CreateRevision
 	}
-	return e.set.Delete(ctx, e.Key, e.Name, e.Rev)
+	t := Removal(e.Key, e.Name, e.Rev)
+	t.Patient = patient
+	return e.set.delete(ctx, t)
 }
 
 // Leave deletes e, trying until w ends, and reports whether this call deleted it. If
@@ -37,7 +43,7 @@ func (e *Entry) remove(ctx context.Context) (deleted, inDoubt bool, err error) {
 func (e *Entry) Leave(w *xctx.Grace) (gone bool, err error) {
 	inDoubt := e.removalInDoubt
 	err = calls.Retry(w, func(ctx context.Context) error {
-		deleted, twice, err := e.remove(ctx)
+		deleted, twice, err := e.remove(ctx, w.Patient)
 		gone = deleted
 		if err == nil && !deleted && (inDoubt || twice) {
 			loss, evicted := e.Fate(ctx)
@@ -59,7 +65,7 @@ func (e *Entry) Clean(after error) {
 	wait := calls.FirstPause
 	for n := 0; e.Lease.Context().Err() == nil; n++ {
 		ctx, cancel := context.WithTimeout(e.Lease.Context(), xctx.Patience(n))
-		deleted, _, err := e.remove(ctx)
+		deleted, _, err := e.remove(ctx, false)
 		cancel()
 		if err == nil {
 			if e.putInDoubt || !deleted && e.Rev == 0 {

@@ -18,6 +18,7 @@ type Grace struct {
 	Grace         time.Duration
 	Silent        *atomic.Int64 // notes, by clock.Mono, when a try was not answered; may be nil
 	Outliver      Outliver      // says what it outlives; nil: Caller
+	Patient       bool          // nobody waits for what is done under it: that may wait a moment for others
 
 	once   sync.Once
 	ctx    context.Context
