@@ -17,6 +17,9 @@ import (
 // says that the release is not confirmed, and is retried. failed runs on a goroutine of its own, which Close does not wait
 // for; its panic is logged. A Release of the hold after Run waits for the release, and returns its result.
 //
+// The release goes to etcd with the next write of the Locker. Unless others want the lock, it waits for one while
+// another is on its way, and half a millisecond more; not WithoutBatching.
+//
 // Until etcd has answered, the lock is not free. An acquire of it by this Locker waits for that, and is passed the lock
 // if it may be (WithHandoff), also if it comes from the same goroutine. A TryAcquire is ErrLocked meanwhile. A release
 // that needs no answer of etcd is done when Run returns. Each of the others has a goroutine, for which Close and Shutdown

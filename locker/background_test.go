@@ -346,6 +346,12 @@ func TestCloseAndShutdownWaitForAReleaseInTheBackground(t *testing.T) {
 }
 
 func TestCloseWaitsForNoReleaseInTheBackgroundThatEtcdDoesNotAnswer(t *testing.T) {
+	for name, opts := range map[string][]locker.Option{"": nil, "without batches": {locker.WithoutBatching()}} {
+		t.Run(name, func(t *testing.T) { closeWithoutEtcd(t, opts...) })
+	}
+}
+
+func closeWithoutEtcd(t *testing.T, opts ...locker.Option) {
 	hook := new(told)
 	inBackground(t, func(t *testing.T, a, _ *locker.Locker, failed *failures) {
 		locktest.Must(t, a.RunInLock(t.Context(), key, quickly))
@@ -364,7 +370,7 @@ func TestCloseWaitsForNoReleaseInTheBackgroundThatEtcdDoesNotAnswer(t *testing.T
 		}
 		failed.mu.Unlock()
 		lockertest.Reconnect(a)
-	}, locker.WithHook(hook))
+	}, append(opts, locker.WithHook(hook))...)
 }
 
 func TestALossThatAReleaseInTheBackgroundFindsIsTold(t *testing.T) {

@@ -4,6 +4,9 @@
 // While nothing is on its way, a transaction goes at once and alone. Otherwise it waits for the end of one that is on its way, and
 // goes with all others that have come meanwhile, as one transaction of etcd, which costs about as much as one of theirs.
 //
+// One that is patient goes with the next one that is not. It waits for that while anything is on its way, and for half a
+// millisecond more. Sent at once, it would be written to etcd's log before the next one, which would have to wait for that.
+//
 // Transactions that expect to succeed are merged: their comparisons and operations become parts of one flat transaction. If any
 // comparison fails, that does nothing, and all go again as nested transactions, which cost more.
 //

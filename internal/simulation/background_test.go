@@ -10,6 +10,8 @@ var backgroundMistakes = []mistake{
 	{"a lock that passes on here does so in the background", "(*Hold).freeInBackground", "h.passOn() || ", ""},
 	{"a loss by the clocks is not returned", "(*Hold).releaseAfterRun", "h.Err() != nil", "false"},
 	{"what a release in the background finds is not told", "(*Hold).freeLater", "err != nil", "err != nil && false"},
+	{"a release in the background does not wait for others", "(*Hold).freeLater", "ctx.Patient = !", "ctx.Patient = false && !"},
+	{"a release in the background waits though others want the lock", "(*Hold).freeLater", "ctx.Patient = !", "ctx.Patient = true || !"},
 	{"the callback of a release holds up Close", "(*Locker).unreleased", "go callback.Call(", "callback.Call("},
 	{"an explicit release is in the background", "(*Hold).release", "return m.freeIfReleased(wait)", "return m.freeInBackground()"},
 }

@@ -30,6 +30,11 @@ var packageMistakes = []mistake{
 	{"a queue that all have left holds a place", "internal/batch:(*Batcher).flushOverdue", "case len(b.queue) == b.left:", "case len(b.queue) == 0:"},
 	{"a request that left is used again", "internal/batch:(*Batcher).leave", "r.batch = nil", "r.batch = nil\n\tb.spare.Put(r)"},
 	{"an owner that closes counts as silent", "internal/batch:(*Batcher).failure", " && b.cfg.Limits.Parent().Err() == nil", ""},
+	{"what is patient goes at once", "internal/batch:(*Batcher).Commit", "if !t.Patient {", "if true {"},
+	{"what is patient waits for ever", "internal/batch:(*Batcher).tryStart", "b.wait()", ""},
+	{"what is patient is not taken along", "internal/batch:(*Batcher).tryStart", "free && len(b.queue) == 0 && ", "free && "},
+	{"what is patient goes as soon as another has ended", "internal/batch:(*Batcher).finish", "return !r.Patient", "return true"},
+	{"what is patient is left when another has ended", "internal/batch:(*Batcher).finish", "b.wait()", "_ = 0"},
 
 	{"a feed vouches for what was before its watch", "internal/feed:(*Feed).take", "if resp.Created {\n\t\tf.state.Since = resp.Header.Revision", "if resp.Created {\n\t\tf.state.Since = 1"},
 	{"a feed forgets deletions and does not say so", "internal/feed:(*Feed).take", "clear(f.state.deleted)\n\t\tf.state.Since = resp.Header.Revision", "clear(f.state.deleted)"},
