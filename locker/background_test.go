@@ -373,6 +373,25 @@ func closeWithoutEtcd(t *testing.T, opts ...locker.Option) {
 	}, append(opts, locker.WithHook(hook))...)
 }
 
+// The release of a shared hold tells its hooks first. Here the Locker closes meanwhile.
+func TestNoReleaseIsInTheBackgroundOnceTheLockerIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a *locker.Locker
+		hook := endFunc{f: func() {
+			go func() { locktest.CheckErr(t, a.Close()) }()
+			<-a.Context().Done()
+		}}
+		failed := new(failures)
+		b := lockertest.New(t)
+		a = newLocker(t, lockertest.Client(b), locker.WithReleaseInBackground(failed.told), locker.WithHook(hook))
+		var h *locker.Hold
+		locktest.Must(t, a.RunInLock(t.Context(), key, func(_ context.Context, held *locker.Hold) error { h = held; return nil }, locker.Shared()))
+		wantTook(t, "a release after that", 0, func() { locktest.Must(t, h.Release(t.Context())) })
+		locktest.Release(t, locktest.Acquire(t, b, key))
+		failed.none(t)
+	})
+}
+
 func TestALossThatAReleaseInTheBackgroundFindsIsTold(t *testing.T) {
 	hook := new(told)
 	inBackground(t, func(t *testing.T, a, b *locker.Locker, failed *failures) {

@@ -12,6 +12,7 @@ var backgroundMistakes = []mistake{
 	{"what a release in the background finds is not told", "(*Hold).freeLater", "err != nil", "err != nil && false"},
 	{"a release in the background does not wait for others", "(*Hold).freeLater", "ctx.Patient = !", "ctx.Patient = false && !"},
 	{"a release in the background waits though others want the lock", "(*Hold).freeLater", "ctx.Patient = !", "ctx.Patient = true || !"},
+	{"a release is not made once the Locker is closed", "(*Hold).freeInBackground", "return h.give(ctx)", "return nil"},
 	{"the callback of a release holds up Close", "(*Locker).unreleased", "go callback.Call(", "callback.Call("},
 	{"an explicit release is in the background", "(*Hold).release", "return m.freeIfReleased(wait)", "return m.freeInBackground()"},
 }
