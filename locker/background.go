@@ -57,7 +57,7 @@ func (h *Hold) freeInBackground() error {
 func (h *Hold) freeLater() {
 	runtime.Gosched() // a caller that wants the lock again at once queues meanwhile, and gets it passed
 	ctx := h.l.etcd.Detached(xctx.WithValues(h.l.ctx, h.caller))
-	ctx.Patient = !h.l.feeds.Has(h.Key().Path(h.l.prefix)) // otherwise others want the lock, or did so a moment ago
+	ctx.Patient = !h.entry.Waited && !h.l.feeds.Has(h.Key().Path(h.l.prefix)) // otherwise others want the lock, or did so a moment ago
 	defer ctx.Stop()
 	if err := h.free(ctx); err != nil {
 		h.l.unreleased(h.Key(), &Error{Op: "release", Key: h.Key().String(), Err: err})

@@ -61,6 +61,7 @@ type Batcher struct {
 	mu         sync.Mutex // guards what follows, up to isolated
 	queue      []*request // in the order in which they came
 	left       int        // how many of them nobody waits for any more
+	eager      int        // how many of the others are not patient
 	onTheWay   int        // batches of this generation
 	generation int
 	limit      int         // how many operations etcd takes at once, as far as known
@@ -165,8 +166,11 @@ func (b *Batcher) tryStart(r *request) (generation int, ok bool) {
 	if r == nil {
 		return 0, false
 	}
-	if b.queue = append(b.queue, r); len(b.queue) == 1 {
+	if b.queue = append(b.queue, r); len(b.queue)-b.left == 1 {
 		b.armTimer()
+	}
+	if !patient {
+		b.eager++
 	}
 	switch {
 	case !patient && free:
@@ -208,9 +212,9 @@ func (b *Batcher) finish(generation int) {
 	var next *batch
 	b.mu.Lock()
 	if generation == b.generation {
-		if slices.ContainsFunc(b.queue, func(r *request) bool { return !r.Patient }) {
+		if b.eager > 0 {
 			next = b.fill()
-		} else if b.onTheWay--; b.onTheWay == 0 && len(b.queue) > 0 {
+		} else if b.onTheWay--; b.onTheWay == 0 && len(b.queue) > b.left {
 			b.wait()
 		}
 	}
@@ -256,6 +260,9 @@ func (b *Batcher) leave(ctx context.Context, r *request) error {
 	defer b.mu.Unlock()
 	if r.batch == nil {
 		r.gone = true
+		if !r.Patient {
+			b.eager--
+		}
 		if b.left++; 2*b.left > len(b.queue) { // each that leaves costs the same, however many there are
 			b.queue, b.left = slices.DeleteFunc(b.queue, func(q *request) bool { return q.gone }), 0
 		}

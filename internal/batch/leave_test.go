@@ -49,42 +49,39 @@ func TestManyWhoGiveUpCostTheOthersNothing(t *testing.T) {
 		if want := n - gaveUp + maxBatches; gaveUp < n/2 || sent != want {
 			t.Errorf("%d gave up; %d were sent, want %d", gaveUp, sent, want)
 		}
-		if s.left != 0 || len(s.queue) != 0 || s.onTheWay != 0 {
+		if s.left != 0 || s.eager != 0 || len(s.queue) != 0 || s.onTheWay != 0 {
 			t.Errorf("in the queue %d, %d of them left; %d on the way", len(s.queue), s.left, s.onTheWay)
 		}
 	})
 }
 
-// The timer of the queue finds nobody who waits, though there are some in it.
+// Behind those that a batch takes there are only some that have left. The timer of the queue finds nobody who waits.
 func TestAQueueThatAllHaveLeftIsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, false)
-		s.latency = time.Second
+		s.latency = maxWait + 5*time.Millisecond
 		var stuck, waits sync.WaitGroup
 		s.occupy(&stuck)
 		ctx, cancel := context.WithCancel(t.Context())
-		for i := range 2 {
-			waits.Go(func() { _, _ = s.Commit(ctx, write(i)) })
+		for i := range MaxOps + MaxOps/2 {
+			under := t.Context()
+			if i >= MaxOps {
+				under = ctx
+			}
+			waits.Go(func() { _, _ = s.Commit(under, write(i)) })
 			synctest.Wait()
 		}
-		s.mu.Lock()
-		s.Batcher.mu.Lock()
-		s.queue[0].gone, s.queue[1].gone, s.Batcher.left = true, true, 2 // as none has had the queue made shorter
-		s.Batcher.mu.Unlock()
-		s.mu.Unlock()
-		time.Sleep(2 * maxWait)
-		s.Batcher.mu.Lock()
-		if s.generation != 0 || s.onTheWay != maxBatches {
-			t.Errorf("generation %d, %d on the way", s.generation, s.onTheWay)
-		}
-		s.Batcher.mu.Unlock()
 		cancel()
 		waits.Wait()
 		stuck.Wait()
+		if s.left != MaxOps/2 || len(s.queue) != s.left {
+			t.Fatalf("in the queue %d, of whom %d have left", len(s.queue), s.left)
+		}
+		time.Sleep(2 * maxWait)
 		wantSucceeded(t, s.during(t.Context(), write(3)))
 		synctest.Wait()
-		if s.onTheWay != 0 || len(s.queue) != 0 {
-			t.Errorf("%d on the way, %d in the queue", s.onTheWay, len(s.queue))
+		if s.onTheWay != 0 || s.eager != 0 || len(s.queue) != 0 || s.generation != 2 {
+			t.Errorf("%d on the way, %d eager, %d in the queue, generation %d", s.onTheWay, s.eager, len(s.queue), s.generation)
 		}
 	})
 }

@@ -73,6 +73,9 @@ func (b *Batcher) fill() *batch {
 			free.take(r.Txn)
 			r.batch = n
 			n.requests = append(n.requests, r)
+			if !r.Patient {
+				b.eager--
+			}
 		}
 	}
 	seen -= len(passed)

@@ -25,9 +25,9 @@ type Entry struct {
 	Announces bool         // it is for one hold only, which announces something
 	Asks      atomic.Int32 // how many holds under it have begun to ask who wants the lock
 	Asked     atomic.Bool  // somebody has asked for the lock: it does not pass on
+	Waited    bool         // for others, in etcd
 
 	seat    int       // in the key's lane, of one that takes slots; 0: the lane itself
-	waited  bool      // for others, in etcd
 	granted time.Time // when it was first in the queue; zero before
 	turn    int       // how often the lock was passed on under it
 
@@ -47,7 +47,7 @@ func (e *Entry) obtain(ctx context.Context, try bool, blocked func(Ahead)) (err 
 	}()
 	err = e.Obtain(ctx, try, func(ahead *mvccpb.KeyValue, n int) {
 		blocked(Ahead{Entry: ahead, N: n})
-		e.waited = !try
+		e.Waited = !try
 	})
 	switch err {
 	case nil:

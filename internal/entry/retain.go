@@ -4,7 +4,7 @@ import "context"
 
 // mayRetain reports whether it is worth a try to retain e. An entry that had to wait
 // is not retained: others want its lock, too. Nor are slots.
-func (e *Entry) mayRetain() bool { return e.set.cfg.Retains && !e.waited && e.seat == 0 }
+func (e *Entry) mayRetain() bool { return e.set.cfg.Retains && !e.Waited && e.seat == 0 }
 
 // Retain begins to retain an entry that nobody here waits for. notify is called when
 // etcd knows of that. It reports false if the entry is not retained.

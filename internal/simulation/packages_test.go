@@ -33,7 +33,7 @@ var packageMistakes = []mistake{
 	{"what is patient goes at once", "internal/batch:(*Batcher).Commit", "if !t.Patient {", "if true {"},
 	{"what is patient waits for ever", "internal/batch:(*Batcher).tryStart", "b.wait()", ""},
 	{"what is patient is not taken along", "internal/batch:(*Batcher).tryStart", "free && len(b.queue) == 0 && ", "free && "},
-	{"what is patient goes as soon as another has ended", "internal/batch:(*Batcher).finish", "return !r.Patient", "return true"},
+	{"what is patient goes as soon as another has ended", "internal/batch:(*Batcher).finish", "if b.eager > 0 {", "if len(b.queue) > b.left {"},
 	{"what is patient is left when another has ended", "internal/batch:(*Batcher).finish", "b.wait()", "_ = 0"},
 
 	{"a feed vouches for what was before its watch", "internal/feed:(*Feed).take", "if resp.Created {\n\t\tf.state.Since = resp.Header.Revision", "if resp.Created {\n\t\tf.state.Since = 1"},
@@ -391,7 +391,7 @@ var packageMistakes = []mistake{
 	{"a successor replaces an entry of its name", "internal/entry:(*Entry).successorFor", "if successor.Name == e.Name {", "if false {"},
 	{"a successor that nobody wants stays", "internal/entry:(*Entry).replaced", "successor.Settle(ErrUnwanted, func() {})", "_ = successor"},
 	{"a successor is left by a goroutine that ends as it tells", "internal/entry:(*Entry).replaced", "e.Successor = &successor.Entry", "_ = &successor.Entry"},
-	{"an entry that waited for others is retained", "internal/entry:(*Entry).mayRetain", " && !e.waited", ""},
+	{"an entry that waited for others is retained", "internal/entry:(*Entry).mayRetain", " && !e.Waited", ""},
 	{"what was read for an earlier hold is for a later one", "internal/entry:(*Entry).park", "e.Read = nil", "_ = e.Read"},
 	{"an entry that is wanted as it is parked stays", "internal/entry:(*Entry).park", "e.retention.Wanted() && ", "false && "},
 	{"a recalled entry stays in etcd", "internal/entry:(*Entry).recall", "e.giveUp()", "e.Done()"},
