@@ -6,11 +6,10 @@ import (
 	"time"
 
 	"github.com/phpgao/elock/benchmarks/internal/work"
-	"github.com/phpgao/elock/internal/etcdtest"
 	"github.com/phpgao/elock/locker"
 )
 
-func TestMain(m *testing.M) { etcdtest.Main(m) }
+func TestMain(m *testing.M) { work.Main(m) }
 
 // The implementations, as the package documentation has them.
 var (
@@ -83,12 +82,22 @@ func BenchmarkDistinct(b *testing.B) {
 // Several processes, one goroutine each, that want the same key.
 func BenchmarkHot(b *testing.B) {
 	s := work.Alone(b)
-	for _, clients := range []int{2, 4, 16} {
+	for _, clients := range []int{2, 4, 8, 16, 64, 200} {
+		impls := []work.Impl{elock, retaining, mutex, sessionPerLock, local}
+		if clients > 16 { // the others get slower with each that waits
+			impls = []work.Impl{elock}
+		}
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			each(b, []work.Impl{elock, retaining, mutex, sessionPerLock, local}, func(b *testing.B, impl work.Impl) {
-				work.Hot(b, s, impl, clients, 1)
-			})
+			each(b, impls, func(b *testing.B, impl work.Impl) { work.Hot(b, s, impl, clients, 1) })
 			b.Run("impl=write+notice", func(b *testing.B) { work.Ring(b, s, clients) })
+			if clients == 8 || clients == 64 {
+				b.Run("impl=elock-shared", func(b *testing.B) { work.HotShared(b, s, "elock-shared", clients) })
+			}
+			if clients == 2 || clients == 8 {
+				for _, impl := range []string{work.ElockProcesses, work.NoticeProcesses} {
+					b.Run("impl="+impl, func(b *testing.B) { work.HotProcesses(b, s, impl, clients) })
+				}
+			}
 		})
 	}
 }

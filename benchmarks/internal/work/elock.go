@@ -31,6 +31,15 @@ func Background(name string, keys int) Impl {
 	})
 }
 
+// elockShared is Elock whose holds are shared.
+func elockShared(name string) Impl {
+	return withLocker(name, nil, func(l *locker.Locker) Worker {
+		return func(key int) Lock {
+			return &elockLock{locker: l, key: names.Key(key), opts: []locker.AcquireOption{locker.Shared()}}
+		}
+	})
+}
+
 // Classic is an ELocker for each process: the calls of the classic library. They do not wait.
 func Classic(name string) Impl {
 	return Impl{name, func(tb testing.TB, s *Site) Process {

@@ -32,6 +32,10 @@ func TestNoMoreHoldALockThanItHasSlots(t *testing.T) {
 	}
 }
 
+func TestNobodyReadsALockThatAnotherWrites(t *testing.T) {
+	exclude(t, readers(t, Shared(t), "elock-shared", 3))
+}
+
 func TestACrowdNoticesALockThatDoesNotExclude(t *testing.T) {
 	crowd := &crowd{began: time.Now()}
 	var both errgroup.Group

@@ -16,8 +16,15 @@ func WriteAndNotice(name string, clients int) Impl {
 	opened := 0
 	return Impl{name, func(tb testing.TB, s *Site) Process {
 		tb.Helper()
-		i := opened
 		opened++
+		return writeAndNotice(name, clients, opened-1).Open(tb, s)
+	}}
+}
+
+// writeAndNotice is the client at place i of the ring.
+func writeAndNotice(name string, clients, i int) Impl {
+	return Impl{name, func(tb testing.TB, s *Site) Process {
+		tb.Helper()
 		path := func(i int) string { return fmt.Sprintf("/%s/%s/%d", s.prefix, name, i%clients) }
 		client := s.client(tb)
 		st := &station{kv: client.KV, path: path(i), first: i == 0}

@@ -16,9 +16,11 @@ import (
 
 // A Site is an etcd to work on. It counts what is sent to it.
 type Site struct {
-	dial   func(tb testing.TB, edits ...func(*clientv3.Config)) *clientv3.Client
-	prefix string // one segment
-	sent   meter
+	dial      func(tb testing.TB, edits ...func(*clientv3.Config)) *clientv3.Client
+	endpoints []string
+	prefix    string           // one segment
+	etcd      *etcdtest.Member // its only member; nil if others have started it, or it has several
+	sent      meter
 }
 
 // fsync makes the members of tests wait for the disk, as they do everywhere else.
@@ -31,7 +33,10 @@ func Alone(tb testing.TB) *Site {
 	if os.Getenv("ELOCK_TEST_ENDPOINTS") != "" {
 		return Shared(tb)
 	}
-	return site(tb, etcdtest.StartOwn(tb, fsync).Server)
+	etcd := etcdtest.StartOwn(tb, fsync)
+	s := site(tb, etcd.Server)
+	s.etcd = etcd
+	return s
 }
 
 // Shared is the etcd that tests share. It need not wait for the disk: it is for tests of this package.
@@ -59,12 +64,17 @@ func Far(tb testing.TB, rtt time.Duration) *Site {
 	}
 	p := etcdtest.Proxy(tb, server.Endpoints()[0])
 	p.Delay(tb, rtt/2, 0)
-	return &Site{dial: p.Client, prefix: server.Prefix(tb)}
+	return &Site{dial: p.Client, endpoints: []string{p.Endpoint()}, prefix: server.Prefix(tb)}
 }
 
 func site(tb testing.TB, s *etcdtest.Server) *Site {
 	tb.Helper()
-	return &Site{dial: s.Client, prefix: s.Prefix(tb)}
+	return &Site{dial: s.Client, endpoints: s.Endpoints(), prefix: s.Prefix(tb)}
+}
+
+// apart is the same etcd, with a count of its own.
+func (s *Site) apart() *Site {
+	return &Site{dial: s.dial, endpoints: s.endpoints, prefix: s.prefix, etcd: s.etcd}
 }
 
 // client returns a new client whose requests are counted, closed when tb ends.

@@ -49,6 +49,29 @@ func Hot(b *testing.B, s *Site, impl Impl, processes, goroutines int) {
 	reportHandovers(b, members)
 }
 
+// HotShared is one process with a Locker that wants a key for itself, and others that read it together. Hand-overs are those
+// from the readers to the writer, and back to the first of them.
+func HotShared(b *testing.B, s *Site, name string, processes int) {
+	members := readers(b, s, name, processes)
+	spread(b, s, members)
+	reportHandovers(b, members)
+}
+
+// readers returns one that holds a key alone, and others that share it.
+func readers(tb testing.TB, s *Site, name string, processes int) []*member {
+	tb.Helper()
+	c := &crowd{began: time.Now(), slots: int32(processes)}
+	members := make([]*member, processes)
+	for i := range members {
+		if i == 0 {
+			members[i] = &member{next: always(Elock(name).Open(tb, s)()(0)), crowd: c, takes: c.slots}
+		} else {
+			members[i] = &member{next: always(elockShared(name).Open(tb, s)()(0)), crowd: c, reads: true}
+		}
+	}
+	return members
+}
+
 // Ring is Hot for clients of WriteAndNotice.
 func Ring(b *testing.B, s *Site, clients int) {
 	members := contend(b, s, WriteAndNotice("write+notice", clients), clients, 1)
@@ -61,8 +84,9 @@ func Ring(b *testing.B, s *Site, clients int) {
 	reportHandovers(b, members)
 }
 
-func reportHandovers(b *testing.B, members []*member) {
-	h := handovers(members)
+func reportHandovers(b *testing.B, members []*member) { report(b, handovers(members)) }
+
+func report(b *testing.B, h histogram) {
 	b.ReportMetric(float64(h.n)/b.Elapsed().Seconds(), "handovers/s")
 	b.ReportMetric(float64(h.quantile(0.5)), "handover-p50-ns")
 	b.ReportMetric(float64(h.quantile(0.99)), "handover-p99-ns")
@@ -105,6 +129,8 @@ type member struct {
 	next      func() Lock   // the lock for the next round
 	crowd     *crowd        // who else wants it; nil if nobody cares
 	stays     time.Duration // how long it holds the lock, if anybody cares
+	takes     int32         // of the crowd's slots; 0: one
+	reads     bool          // together with others that do
 	took      histogram
 	handovers histogram
 }
@@ -121,7 +147,7 @@ func (m *member) round(ctx context.Context) error {
 			return err
 		}
 		time.Sleep(m.stays)
-		m.crowd.leave()
+		m.crowd.leave(m)
 	}
 	if err := lock.Unlock(ctx); err != nil {
 		return err
