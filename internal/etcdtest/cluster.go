@@ -25,7 +25,23 @@ type Cluster struct {
 // and the plain user may use the default prefix, too.
 func StartCluster(tb testing.TB, n int, flags ...string) *Cluster {
 	tb.Helper()
-	s := setup{version: mode.Version(), members: n, flags: flags}
+	return startCluster(tb, setup{members: n, flags: flags})
+}
+
+// StartClusterApart is StartCluster with a network between the members that makes each round trip longer by rtt, an even
+// number of milliseconds. Clients are as near to all of them as ever.
+func StartClusterApart(tb testing.TB, n int, rtt time.Duration, flags ...string) *Cluster {
+	tb.Helper()
+	return startCluster(tb, setup{members: n, flags: flags, between: func(hostport string) string {
+		p := Proxy(tb, hostport)
+		p.Delay(tb, rtt/2, 0)
+		return p.Endpoint()
+	}})
+}
+
+func startCluster(tb testing.TB, s setup) *Cluster {
+	tb.Helper()
+	s.version = mode.Version()
 	if mode.Auth() {
 		s.tokens = simpleTokens(shortTokens)
 	}
@@ -60,12 +76,13 @@ type setup struct {
 	flags   []string
 	tokens  []string    // etcd's flags for tokens; nil without auth
 	tls     *tls.Config // a client's; nil without TLS
+	between func(hostport string) string
 }
 
 func launch(tb testing.TB, want setup) *Cluster {
 	tb.Helper()
 	c := &Cluster{Server: &Server{own: true, tls: want.tls}}
-	cfg := member.Config{Version: want.version, Flags: want.flags, TLS: want.tls}
+	cfg := member.Config{Version: want.version, Flags: want.flags, TLS: want.tls, Between: want.between}
 	if want.tokens != nil {
 		withUsers(c.Server, &cfg, want.tokens)
 	}

@@ -85,6 +85,7 @@ func idle() time.Duration {
 
 func heapInUse() int64 {
 	runtime.GC()
+	runtime.GC() // what pools had
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)

@@ -53,6 +53,14 @@ func Cluster(tb testing.TB, members int) *Site {
 	return site(tb, c.Server)
 }
 
+// ClusterApart is Cluster with a network that makes each round trip between members longer by rtt.
+func ClusterApart(tb testing.TB, members int, rtt time.Duration) *Site {
+	tb.Helper()
+	c := etcdtest.StartClusterApart(tb, members, rtt, fsync)
+	c.Leader(tb)
+	return site(tb, c.Server)
+}
+
 // Far is Alone behind a network that makes each round trip longer by rtt, an even number of milliseconds.
 func Far(tb testing.TB, rtt time.Duration) *Site {
 	tb.Helper()

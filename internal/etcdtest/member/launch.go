@@ -19,6 +19,10 @@ type Config struct {
 	Fsync   bool     // wait for the disk, as a real server does; without it, only a crash of the machine loses data
 	Flags   []string // more of etcd's flags, such as --quota-backend-bytes=1048576
 
+	// Between returns the address by which other members reach one that listens on an address (both host:port), such as that
+	// of a proxy before it. Nil: the same.
+	Between func(hostport string) string
+
 	// TLS is how clients connect, where Flags make the server ask for it.
 	TLS *tls.Config
 
@@ -78,24 +82,29 @@ func launch(ctx context.Context, exe string, n int, cfg Config) (members []*Memb
 		if err != nil {
 			return nil, err
 		}
+		listens := peer
+		if cfg.Between != nil {
+			scheme, hostport, _ := strings.Cut(peer, "://")
+			peer = scheme + "://" + cfg.Between(hostport)
+		}
 		name := fmt.Sprintf("m%d-%x", i, id)
 		members = append(members, &Member{
 			name: name, client: client, peer: peer, cfg: cfg,
-			exe: exe, version: cfg.Version, root: root, dir: filepath.Join(root, name),
+			flags: []string{"--listen-peer-urls=" + listens},
+			exe:   exe, version: cfg.Version, root: root, dir: filepath.Join(root, name),
 		})
 		cluster = append(cluster, name+"="+peer)
 	}
 	for _, m := range members {
-		m.flags = []string{
-			"--name=" + m.name,
-			"--data-dir=" + m.dir,
-			"--listen-client-urls=" + m.client,
-			"--advertise-client-urls=" + m.client,
-			"--listen-peer-urls=" + m.peer,
-			"--initial-advertise-peer-urls=" + m.peer,
-			"--initial-cluster=" + strings.Join(cluster, ","),
+		m.flags = append(m.flags,
+			"--name="+m.name,
+			"--data-dir="+m.dir,
+			"--listen-client-urls="+m.client,
+			"--advertise-client-urls="+m.client,
+			"--initial-advertise-peer-urls="+m.peer,
+			"--initial-cluster="+strings.Join(cluster, ","),
 			fmt.Sprintf("--initial-cluster-token=%x", id),
-		}
+		)
 		if err := m.start(); err != nil {
 			return members, err
 		}

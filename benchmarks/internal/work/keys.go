@@ -1,0 +1,116 @@
+package work
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Keys is one process whose goroutines lock and unlock a fresh key each time: whether the last locks cost more than the
+// first, in time, in the memory of the process, and in etcd. Its history is compacted every second, up to what was the
+// newest a second before.
+func Keys(b *testing.B, s *Site, impl Impl, n int) {
+	const goroutines = 64
+	n *= b.N
+	window := int64(min(10_000, max(1, n/4)))
+	etcd := s.client(b)
+	mine := s.apart()
+	p := impl.Open(b, mine)
+	type member struct {
+		worker            Worker
+		took, first, last histogram
+	}
+	members := make([]*member, goroutines)
+	var next atomic.Int64
+	run := func(from, to int64) {
+		next.Store(from - 1)
+		errs := make(chan error, goroutines)
+		for _, m := range members {
+			go func() {
+				for i := next.Add(1); i < to; i = next.Add(1) {
+					began := time.Now()
+					lock := m.worker(int(i))
+					if err := lock.Lock(b.Context()); err != nil {
+						errs <- err
+						return
+					}
+					if err := lock.Unlock(b.Context()); err != nil {
+						errs <- err
+						return
+					}
+					took := time.Since(began)
+					m.took.add(took)
+					if i < window {
+						m.first.add(took)
+					}
+					if i >= to-window {
+						m.last.add(took)
+					}
+				}
+				errs <- nil
+			}()
+		}
+		for range goroutines {
+			if err := <-errs; err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for i := range members {
+		members[i] = &member{worker: p()}
+	}
+	const before = 20 * goroutines // the first of all are slow: they grant leases, and the heap grows
+	run(int64(n), int64(n+before))
+	for _, m := range members {
+		m.took, m.first, m.last = histogram{}, histogram{}, histogram{}
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	defer stop()
+	go compact(ctx, etcd)
+	heap, server := heapInUse(), s.size(b, etcd)
+	sent := mine.count()
+	b.ResetTimer()
+	run(0, int64(n))
+	b.StopTimer()
+	sent = mine.count() - sent
+	var took, first, last histogram
+	for _, m := range members {
+		took.merge(&m.took)
+		first.merge(&m.first)
+		last.merge(&m.last)
+	}
+	b.ReportMetric(float64(b.Elapsed())/float64(n), "ns/op")
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "locks/s")
+	b.ReportMetric(float64(sent)/float64(n), "sent/lock")
+	b.ReportMetric(float64(first.quantile(0.5)), "first-p50-ns")
+	b.ReportMetric(float64(last.quantile(0.5)), "last-p50-ns")
+	b.ReportMetric(float64(last.quantile(0.5))/float64(first.quantile(0.5)), "x-first")
+	b.ReportMetric(float64(took.quantile(0.99)), "p99-ns")
+	b.ReportMetric(float64(heap), "heap-begin-B")
+	b.ReportMetric(float64(heapInUse()), "heap-end-B")
+	server.report(b, "begin")
+	s.size(b, etcd).report(b, "end")
+}
+
+// compact lets etcd forget its history, a second later than it becomes that.
+func compact(ctx context.Context, etcd *clientv3.Client) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var rev int64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if rev > 0 {
+			etcd.Compact(ctx, rev) // fails if others did more
+		}
+		if resp, err := etcd.Get(ctx, "rev", clientv3.WithCountOnly()); err == nil {
+			rev = resp.Header.Revision
+		}
+	}
+}
