@@ -1,13 +1,14 @@
 // Package benchmarks compares elock with what else takes locks in etcd, and with the limits: what no lock can be faster than.
 //
-//	go test -run '^$' -bench . ./benchmarks                                # everything, some five minutes
+//	go test -run '^$' -bench . ./benchmarks                                # everything, some ten minutes
+//	go test -run '^$' -bench Keys -benchtime 1x ./benchmarks -scale 1      # what grows, as large as in the report
 //	go test -run '^$' -bench Distinct -count 5 ./benchmarks | tee new.txt  # one of them
 //	benchstat -col /impl new.txt                                           # implementations beside each other (golang.org/x/perf/cmd/benchstat)
 //
 // Each benchmark starts an etcd of its own, of one member on this machine, that waits for the disk as a real one does.
 // ELOCK_TEST_ENDPOINTS=host:port,… names another to use. Clients and etcd share the processor, as they do not elsewhere: a
 // figure says little by itself, and the ratio of two from one run says more. With -benchtime 1x everything is only seen to
-// work, in half a minute.
+// work, in a minute.
 //
 // # Implementations
 //
@@ -19,6 +20,8 @@
 //	elock-retain      WithRetain(time.Minute): a released lock stays with the process until another wants it
 //	elock-background  WithReleaseInBackground, by Hold.Run: an unlock does not wait for its release. Each lock is of another of 8 keys, as a
 //	                  goroutine that takes the same key again waits for its own release, or is handed the lock: so does -same
+//	elock-shared      in Hot: one process wants the key alone, and all others share it
+//	elock-processes   in Hot: each process is one of the system, and not a client of the one that tests; so with write+notice
 //	elock-classic     by the calls of the classic library: Lock and Unlock
 //	mutex             concurrency.Mutex with one session; where its goroutines want the same key, it does not lock
 //	mutex-each        concurrency.Mutex with a session for each goroutine
@@ -56,8 +59,12 @@
 // many locks, and locks another beside them. Cluster has three members instead of one, and Far a network that takes 2 ms for each
 // round trip.
 //
+// Four ask what grows. Queue has many processes in the queue of one key, Keys uses each of many keys once, Waiters has many
+// goroutines that wait for a key each, and Idle many processes that hold a lock each. Their sizes are the report's times the
+// flag -scale, which is 0.1 unless it is given. ClusterApart has 2 ms between the members.
+//
 // Nobody does anything under a lock but look whether somebody else is there too, which would fail the benchmark. Keys are
-// used again and again, as etcd's index grows with every new one.
+// used again and again, as etcd's index grows with every new one; but for Keys, where etcd compacts its history every second.
 //
 // # Figures
 //
@@ -69,6 +76,10 @@
 //	p50-ns, p99-ns    from the begin of a lock, with the wait, to the end of the unlock
 //	sent/lock, /try   messages to etcd, among them those of watches and keep-alives
 //	heap-B/hold       memory of a lock that is held; goroutines are those of all of them together
+//	enter-ns, leave-ns in Queue and Waiters: until all wait, and until all have had the lock, for each of them; so with sent/enter
+//	first-p50-ns, last-p50-ns, x-first in Keys: of the first and of the last 10,000 locks, and how many times the first the last is
+//	heap-begin-B      memory of the process, etcd- of etcd's process, db- its file; so with end
+//	memory-B/waiter   heap and stacks; so with /locker
 //	idle-sent/s       messages while locks are held and nobody does anything, from their third second on
 //
 // The nested module peers does the work of Distinct and Hot with locks in Redis too, and report runs all of it several times

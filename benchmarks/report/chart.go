@@ -5,12 +5,34 @@ import (
 	"strings"
 )
 
+// A picture is a chart of one kind or the other.
+type picture interface {
+	name() naming
+	draw(*results) ([]byte, error)
+}
+
+// A naming is what a chart is called: its file, its title, and what its upright axis shows.
+type naming struct{ file, title, axis string }
+
+func (n naming) name() naming { return n }
+
+// pictures are all charts, as RESULTS.md has them.
+func pictures() (all []picture) {
+	for _, c := range charts {
+		all = append(all, c)
+	}
+	for _, s := range sweeps {
+		all = append(all, s)
+	}
+	return all
+}
+
 // A chart has groups of bars, and one line that says what their colors mean.
 type chart struct {
-	file, title, axis string
-	unit              string
-	log               bool
-	groups            []group
+	naming
+	unit   string
+	log    bool
+	groups []group
 }
 
 // A group is a benchmark, the implementations that are shown of it, and what stands below them.
@@ -26,7 +48,7 @@ var (
 
 var charts = []chart{
 	{
-		file: "distinct.svg", title: "Locks per second, a key for each goroutine", axis: "locks/s", unit: "locks/s",
+		naming: naming{"distinct.svg", "Locks per second, a key for each goroutine", "locks/s"}, unit: "locks/s",
 		groups: []group{
 			{"16 goroutines", "Distinct/goroutines=16", inEtcd},
 			{"64 goroutines", "Distinct/goroutines=64", inEtcd},
@@ -34,7 +56,7 @@ var charts = []chart{
 		},
 	},
 	{
-		file: "hot.svg", title: "Hand-overs per second, one key", axis: "hand-overs/s (log)", unit: "handovers/s", log: true,
+		naming: naming{"hot.svg", "Hand-overs per second, one key", "hand-overs/s (log)"}, unit: "handovers/s", log: true,
 		groups: []group{
 			{"2 processes", "Hot/clients=2", handing},
 			{"4 processes", "Hot/clients=4", handing},
@@ -43,7 +65,15 @@ var charts = []chart{
 		},
 	},
 	{
-		file: "peers.svg", title: "Locks per second beside Redis, 256 goroutines, a key each", axis: "locks/s", unit: "locks/s",
+		naming: naming{"cluster.svg", "Locks per second, 256 goroutines, a key each", "locks/s"}, unit: "locks/s",
+		groups: []group{
+			{"one member", "Distinct/goroutines=256", inEtcd},
+			{"three members", "Cluster/members=3/work=distinct", inEtcd},
+			{"three, 2 ms apart", "ClusterApart/members=3/rtt=2ms/work=distinct", inEtcd},
+		},
+	},
+	{
+		naming: naming{"peers.svg", "Locks per second beside Redis, 256 goroutines, a key each", "locks/s"}, unit: "locks/s",
 		groups: []group{
 			{"etcd", "PeersDistinct/goroutines=256", []string{"elock", "mutex"}},
 			{"Redis, appendfsync always", "PeersDistinct/goroutines=256", []string{"redislock+fsync", "redsync+fsync", "rueidislock+fsync"}},
@@ -60,7 +90,9 @@ type look struct {
 
 func lookOf(impl string) look {
 	switch strings.TrimSuffix(impl, "+fsync") {
-	case "elock":
+	case "elock-shared":
+		return look{"elock, one writes and the others read", color.RGBA{0x83, 0xc5, 0xbe, 0xff}}
+	case "elock", "elock-processes":
 		return look{"elock", color.RGBA{0x00, 0x6d, 0x77, 0xff}}
 	case "mutex", "mutex-each":
 		return look{"concurrency.Mutex", color.RGBA{0xe2, 0x95, 0x78, 0xff}}

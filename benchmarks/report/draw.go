@@ -49,21 +49,30 @@ func (c chart) draw(rs *results) ([]byte, error) {
 	}
 
 	p := plot.New()
-	p.Title.Text, p.Title.Padding = c.title, vg.Points(26) // room for the legend
-	p.Y.Label.Text = c.axis
 	p.NominalX(labels...)
 	p.X.LineStyle.Width = 0
-	p.Y.Tick.Marker = numbers{plot.DefaultTicks{}}
-	if c.log {
-		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, numbers{plot.LogTicks{}}
-	}
+	c.set(p, c.log)
 	p.Add(b)
 	p.X.Min, p.X.Max = -0.5, float64(len(b.groups))-0.5
+	return paint(p, b.font, looks)
+}
 
+// set has the title and the upright axis.
+func (n naming) set(p *plot.Plot, log bool) {
+	p.Title.Text, p.Title.Padding = n.title, vg.Points(26) // room for the legend
+	p.Y.Label.Text = n.axis
+	p.Y.Tick.Marker = numbers{plot.DefaultTicks{}}
+	if log {
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, numbers{plot.LogTicks{}}
+	}
+}
+
+// paint returns a plot as SVG, with a legend.
+func paint(p *plot.Plot, f font.Font, looks []look) ([]byte, error) {
 	svg := vgsvg.New(width, height)
 	canvas := draw.New(svg)
 	p.Draw(canvas)
-	legend(canvas, b.font, looks)
+	legend(canvas, f, looks)
 	var out bytes.Buffer
 	if _, err := svg.WriteTo(&out); err != nil {
 		return nil, err

@@ -22,6 +22,9 @@ func format(v float64, unit string) string {
 		}
 		return digits(v*1e9) + " ns"
 	case base == "B" || strings.HasSuffix(base, "-B"):
+		if v >= 1<<20 {
+			return digits(v/(1<<20)) + " MiB"
+		}
 		if v >= 1024 {
 			return digits(v/1024) + " KiB"
 		}
@@ -60,14 +63,23 @@ func header(unit string) string {
 	switch unit {
 	case "sec/op":
 		return "time"
-	case "p50-sec", "p99-sec", "handover-p50-sec", "handover-p99-sec":
+	case "p50-sec", "p99-sec", "handover-p50-sec", "handover-p99-sec", "first-p50-sec", "last-p50-sec", "enter-sec", "leave-sec":
 		return strings.ReplaceAll(strings.TrimSuffix(unit, "-sec"), "-", " ")
 	case "limit-sec":
 		return "limit"
 	case "x-limit":
 		return "limits"
+	case "x-first":
+		return "last/first"
+	case "heap-begin-B", "heap-end-B", "etcd-begin-B", "etcd-end-B", "db-begin-B", "db-end-B":
+		what, when, _ := strings.Cut(strings.TrimSuffix(unit, "-B"), "-")
+		return map[string]string{"heap": "heap", "etcd": "etcd's memory", "db": "etcd's file"}[what] + " at " + when
 	case "heap-B/hold":
 		return "heap/hold"
+	case "memory-B/waiter", "memory-B/locker":
+		return strings.Replace(unit, "-B", "", 1)
+	case "idle-sent/s/locker":
+		return "sent/s/locker when idle"
 	case "B/op":
 		return "bytes"
 	case "allocs/op":

@@ -31,6 +31,11 @@ var goals = []goal{
 		most: true, bound: 1.10, means: "latency of a lock and unlock, in turns",
 	},
 	{
+		work: "one goroutine, uncontended, released in the background", against: "two sequential raw writes",
+		of:   point{"Turns/work=pair/impl=elock-background", "x-limit"},
+		most: true, bound: 0.6, means: "latency of a lock and unlock, in turns",
+	},
+	{
 		work: "256 goroutines, distinct keys", against: "`concurrency.Mutex`, shared session",
 		of: point{distinct256 + "elock", "locks/s"}, by: point{distinct256 + "mutex", "locks/s"},
 		bound: 4, means: "throughput",
@@ -63,7 +68,22 @@ var goals = []goal{
 	{
 		work: "hot key, 16 clients", against: "`concurrency.Mutex`",
 		of: point{"Hot/clients=16/impl=elock", "handovers/s"}, by: point{"Hot/clients=16/impl=mutex", "handovers/s"},
-		bound: 3, means: "hand-overs per second",
+		bound: 6, means: "hand-overs per second",
+	},
+	{
+		work: "hot key, 16 clients", against: "one commit and one watch notice",
+		of: point{"Hot/clients=16/impl=elock", "handovers/s"}, by: point{"Hot/clients=16/impl=write+notice", "handovers/s"},
+		bound: 0.6, means: "hand-overs per second",
+	},
+	{
+		work: "hot key, 64 clients", against: "8 clients",
+		of: point{"Hot/clients=64/impl=elock", "handovers/s"}, by: point{"Hot/clients=8/impl=elock", "handovers/s"},
+		bound: 0.9, means: "hand-overs per second",
+	},
+	{
+		work: "hot key, 200 clients", against: "8 clients",
+		of: point{"Hot/clients=200/impl=elock", "handovers/s"}, by: point{"Hot/clients=8/impl=elock", "handovers/s"},
+		bound: 0.8, means: "hand-overs per second",
 	},
 	{
 		work: "hot key, 2 clients, one waits", against: "one commit and one watch notice",
@@ -115,6 +135,21 @@ var goals = []goal{
 		of:   point{held100k, "goroutines"},
 		// None for each: eight of them are watched one by one, and all others together.
 		most: true, bound: 50, unit: "goroutines", means: "goroutines of all holds together",
+	},
+	{
+		work: "1,000 Lockers idle, TTL 15 s",
+		of:   point{"Idle/lockers=1000/impl=elock", "idle-sent/s/locker"},
+		most: true, bound: 0.25, unit: "idle-sent/s/locker", means: "messages to etcd a second, of each",
+	},
+	{
+		work: "a million keys used once: the last 10,000", against: "the first 10,000",
+		of:   point{"Keys/keys=1000000/impl=elock", "x-first"},
+		most: true, bound: 1.2, means: "latency of a lock and unlock, median",
+	},
+	{
+		work: "a million keys used once: the end", against: "the begin",
+		of: point{"Keys/keys=1000000/impl=elock", "heap-end-B"}, by: point{"Keys/keys=1000000/impl=elock", "heap-begin-B"},
+		most: true, bound: 1.1, means: "memory of the process",
 	},
 }
 

@@ -1,8 +1,9 @@
 // Command report runs the benchmarks and writes what they say: results.txt, in the format of go test, and made from that,
 // RESULTS.md and charts.
 //
-//	go run . [flags]                run in benchmarks/report; takes half an hour
-//	go run . -from ../results.txt   only write RESULTS.md and the charts again
+//	go run . [flags]                     run in benchmarks/report; takes one and a half hours
+//	go run . -passes 1 -scale 0.1        only once, and with a tenth of the keys, waiters and Lockers; some minutes
+//	go run . -from ../results.txt        only write RESULTS.md and the charts again
 //
 // It writes over what is there: -out names another directory.
 package main
@@ -38,13 +39,14 @@ func report(ctx context.Context, args []string) error {
 	var (
 		passes    = flags.Int("passes", 5, "how often everything runs, one pass after the other")
 		benchtime = flags.String("benchtime", "", "of every benchmark, as for go test; its own if empty")
+		scale     = flags.Float64("scale", 1, "how large the sizes are of the benchmarks that grow: 1 is a million keys")
 		only      = flags.String("run", "", "regular expression: run only the benchmarks that match")
 		dir       = flags.String("dir", "..", "where package benchmarks is")
 		out       = flags.String("out", "", "where to write; the same directory if empty")
 		from      = flags.String("from", "", "take the results from this file, and run nothing")
 	)
 	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "Runs the benchmarks (half an hour) and writes results.txt, RESULTS.md and charts over those in -out.")
+		fmt.Fprintln(flags.Output(), "Runs the benchmarks (one and a half hours) and writes results.txt, RESULTS.md and charts over those in -out.")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
@@ -62,12 +64,14 @@ func report(ctx context.Context, args []string) error {
 		return err
 	case *passes < 1:
 		return fmt.Errorf("%d passes", *passes)
+	case !(*scale > 0):
+		return fmt.Errorf("scale %g", *scale)
 	case !slices.ContainsFunc(plan, func(s step) bool { return which.MatchString(s.name) }):
 		return fmt.Errorf("no benchmark matches %q", *only)
 	}
 	if *from == "" {
 		*from = filepath.Join(*out, "results.txt")
-		r := runner{dir: *dir, passes: *passes, benchtime: *benchtime, only: which, tell: os.Stderr}
+		r := runner{dir: *dir, passes: *passes, benchtime: *benchtime, scale: *scale, only: which, tell: os.Stderr}
 		if err := create(*from, func(w io.Writer) error { return r.run(ctx, w) }); err != nil {
 			return err
 		}
@@ -85,19 +89,19 @@ func write(from, dir string) error {
 	if err != nil {
 		return err
 	}
-	var drawn []chart
-	for _, c := range charts {
-		svg, err := c.draw(rs)
+	var drawn []picture
+	for _, p := range pictures() {
+		svg, err := p.draw(rs)
 		if err != nil {
-			return fmt.Errorf("%s: %w", c.file, err)
+			return fmt.Errorf("%s: %w", p.name().file, err)
 		}
 		if svg == nil {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, c.file), svg, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, p.name().file), svg, 0o644); err != nil {
 			return err
 		}
-		drawn = append(drawn, c)
+		drawn = append(drawn, p)
 	}
 	return os.WriteFile(filepath.Join(dir, "RESULTS.md"), markdown(rs, drawn), 0o644)
 }

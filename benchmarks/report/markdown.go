@@ -8,14 +8,14 @@ import (
 )
 
 // markdown is RESULTS.md.
-func markdown(rs *results, drawn []chart) []byte {
+func markdown(rs *results, drawn []picture) []byte {
 	var b strings.Builder
 	b.WriteString("# Results\n\nWritten by `benchmarks/report` from [results.txt](results.txt); `benchstat -ignore pass -col /impl results.txt` reads that too.\n" +
 		"What the benchmarks measure, and how to run them, is in [doc.go](doc.go). Figures are medians of the passes. \"passes\" is how far the\n" +
 		"least and the greatest are from it, and \"elock is\" how many times as fast elock is, below 1 slower.\n\n")
 	facts(&b, rs)
-	for _, c := range drawn {
-		fmt.Fprintf(&b, "![%s](%s)\n\n", c.title, c.file)
+	for _, p := range drawn {
+		fmt.Fprintf(&b, "![%s](%s)\n\n", p.name().title, p.name().file)
 	}
 	table(&b, rs)
 	for _, s := range plan {
@@ -85,8 +85,12 @@ func (s step) section(b *strings.Builder, rs *results) {
 	if s.dir != "." {
 		where += "/" + s.dir
 	}
-	fmt.Fprintf(b, "## %s\n\n%s\n\n    cd %s && go test -run '^$' -bench '^Benchmark%s$' -benchtime %s .\n\n",
-		s.name, s.about, where, s.name, cmp.Or(rs.machine["benchtime"], s.benchtime))
+	scale := ""
+	if s.grows {
+		scale = " -scale " + cmp.Or(rs.machine["scale"], "1")
+	}
+	fmt.Fprintf(b, "## %s\n\n%s\n\n    cd %s && go test -run '^$' -bench '^Benchmark%s$' -benchtime %s .%s\n\n",
+		s.name, s.about, where, s.name, cmp.Or(rs.machine["benchtime"], s.benchtime), scale)
 	for _, g := range groups {
 		rs.group(b, g)
 	}

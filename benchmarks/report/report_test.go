@@ -34,21 +34,25 @@ func TestTheSameResultsGiveTheSameCharts(t *testing.T) {
 		}
 	}
 	charts, err := filepath.Glob(filepath.Join(dirs[0], "*.svg"))
-	if err != nil || len(charts) != 1 {
-		t.Fatalf("charts %v, %v; want that of hand-overs", charts, err)
+	if err != nil || len(charts) != 2 {
+		t.Fatalf("charts %v, %v; want those of hand-overs and of keys", charts, err)
 	}
-	name := filepath.Base(charts[0])
-	first := read(t, dirs[0], name)
-	if first != read(t, dirs[1], name) {
-		t.Error("two charts of the same results differ")
-	}
-	for _, want := range []string{"<svg", "concurrency.Mutex", "2 processes", ">1k<"} {
-		if !strings.Contains(first, want) {
-			t.Errorf("%q is not in the chart", want)
+	for name, wants := range map[string][]string{
+		"hot.svg":  {"<svg", "concurrency.Mutex", "2 processes", ">1k<"},
+		"keys.svg": {"<svg", "limit: put + delete", ">10k<", ">1M<", ">2.6<"},
+	} {
+		first := read(t, dirs[0], name)
+		if first != read(t, dirs[1], name) {
+			t.Errorf("two charts of the same results differ: %s", name)
 		}
-	}
-	if strings.Contains(first, "16 processes") {
-		t.Error("the chart shows what has no results")
+		for _, want := range wants {
+			if !strings.Contains(first, want) {
+				t.Errorf("%q is not in %s", want, name)
+			}
+		}
+		if strings.Contains(first, "16 processes") || strings.Contains(first, ">100k<") {
+			t.Errorf("%s shows what has no results", name)
+		}
 	}
 }
 
@@ -57,12 +61,12 @@ func TestARunBecomesAReport(t *testing.T) {
 		t.Skip("builds and runs benchmarks")
 	}
 	dir := t.TempDir()
-	args := []string{"-passes", "2", "-benchtime", "1x", "-run", "^Pair$", "-out", dir}
+	args := []string{"-passes", "2", "-benchtime", "1x", "-scale", "0.001", "-run", "^(Pair|Keys)$", "-out", dir}
 	if err := report(t.Context(), args); err != nil {
 		t.Fatal(err)
 	}
 	got := read(t, dir, "RESULTS.md")
-	for _, want := range []string{"| passes | 2 |", "## Pair", "| elock |", "| put+delete |"} {
+	for _, want := range []string{"| passes | 2 |", "## Pair", "| elock |", "| put+delete |", "keys=2000\n", "-benchtime 1x . -scale 0.001\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in the report:\n%s", want, got)
 		}
@@ -108,6 +112,11 @@ func TestGoalsAndChartsAreOfBenchmarksThatExist(t *testing.T) {
 			if !exists(g.name) {
 				t.Errorf("%s: no benchmark %s", c.file, g.name)
 			}
+		}
+	}
+	for _, s := range sweeps {
+		if !exists(s.of) {
+			t.Errorf("%s: no benchmark %s", s.file, s.of)
 		}
 	}
 	for _, s := range plan {

@@ -18,7 +18,8 @@ import (
 type runner struct {
 	dir       string
 	passes    int
-	benchtime string // "" for that of each step
+	benchtime string  // "" for that of each step
+	scale     float64 // of what grows
 	only      *regexp.Regexp
 	tell      io.Writer // what it is doing
 }
@@ -48,6 +49,9 @@ func (r runner) run(ctx context.Context, w io.Writer) error {
 	if r.benchtime != "" {
 		fmt.Fprintln(w, "benchtime:", r.benchtime)
 	}
+	if r.scale != 1 {
+		fmt.Fprintln(w, "scale:", r.scale)
+	}
 	for pass := range r.passes {
 		fmt.Fprintf(w, "\npass: %d\n", pass+1)
 		for _, s := range steps {
@@ -63,7 +67,7 @@ func (r runner) run(ctx context.Context, w io.Writer) error {
 
 func (r runner) step(ctx context.Context, w io.Writer, exe string, s step) error {
 	cmd := exec.CommandContext(ctx, exe, "-test.run=^$", "-test.bench=^Benchmark"+s.name+"$", "-test.benchtime="+cmp.Or(r.benchtime, s.benchtime),
-		"-test.timeout=20m")
+		"-test.timeout=30m", fmt.Sprintf("-scale=%g", r.scale))
 	cmd.Dir = filepath.Join(r.dir, s.dir)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -2,6 +2,7 @@ package work
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,6 +76,7 @@ func Keys(b *testing.B, s *Site, impl Impl, n int) {
 	b.ResetTimer()
 	run(0, int64(n))
 	b.StopTimer()
+	after := heapInUse()
 	sent = mine.count() - sent
 	var took, first, last histogram
 	for _, m := range members {
@@ -90,9 +92,10 @@ func Keys(b *testing.B, s *Site, impl Impl, n int) {
 	b.ReportMetric(float64(last.quantile(0.5))/float64(first.quantile(0.5)), "x-first")
 	b.ReportMetric(float64(took.quantile(0.99)), "p99-ns")
 	b.ReportMetric(float64(heap), "heap-begin-B")
-	b.ReportMetric(float64(heapInUse()), "heap-end-B")
+	b.ReportMetric(float64(after), "heap-end-B")
 	server.report(b, "begin")
 	s.size(b, etcd).report(b, "end")
+	runtime.KeepAlive(members)
 }
 
 // compact lets etcd forget its history, a second later than it becomes that.

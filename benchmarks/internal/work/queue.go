@@ -58,6 +58,7 @@ func Queue(b *testing.B, s *Site, impl Impl, n int) {
 	b.ReportMetric(float64(entered+left)/waits, "ns/op")
 	b.ReportMetric(float64(entered)/waits, "enter-ns")
 	b.ReportMetric(float64(entering)/waits, "sent/enter")
+	b.ReportMetric(float64(left)/waits, "leave-ns")
 	b.ReportMetric(waits/left.Seconds(), "handovers/s")
 	b.ReportMetric(float64(h.quantile(0.5)), "handover-p50-ns")
 	b.ReportMetric(float64(h.quantile(0.99)), "handover-p99-ns")
