@@ -2,6 +2,7 @@ package work
 
 import (
 	"context"
+	"log/slog"
 	"strconv"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ var names = keyspace.MustNew[int]("key")
 func withLocker(name string, opts []locker.Option, worker func(*locker.Locker) Worker) Impl {
 	return Impl{name, func(tb testing.TB, s *Site) Process {
 		tb.Helper()
-		all := append([]locker.Option{locker.WithPrefix(s.prefix + "/" + name), locker.WithTTL(TTL)}, opts...)
+		all := append([]locker.Option{locker.WithPrefix(s.prefix + "/" + name), locker.WithTTL(TTL), locker.WithLogger(slog.New(&s.warned))}, opts...)
 		l, err := locker.New(s.client(tb), all...)
 		if err != nil {
 			tb.Fatal(err)

@@ -21,6 +21,7 @@ type Site struct {
 	prefix    string           // one segment
 	etcd      *etcdtest.Member // its only member; nil if others have started it, or it has several
 	sent      meter
+	warned    warned // by Lockers
 }
 
 // fsync makes the members of tests wait for the disk, as they do everywhere else.

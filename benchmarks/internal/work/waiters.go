@@ -61,10 +61,10 @@ func Waiters(b *testing.B, s *Site, impl Impl, n int) {
 		}
 		queued(b, watched, s, impl, 2*n)
 		queueing += time.Since(began)
-		entering += mine.count() - begin
 		if !Once() {
-			time.Sleep(3 * time.Second) // what is done soon after is done by then
+			time.Sleep(10 * time.Second) // what is done soon after is done by then
 		}
+		entering += mine.count() - begin
 		memory += memoryInUse() - heap
 		goroutines += int64(runtime.NumGoroutine() - number)
 		before := mine.count()
@@ -90,6 +90,7 @@ func Waiters(b *testing.B, s *Site, impl Impl, n int) {
 	b.ReportMetric(float64(releasing)/waits, "sent/leave")
 	b.ReportMetric(float64(memory)/waits, "memory-B/waiter")
 	b.ReportMetric(float64(goroutines)/waits, "goroutines/waiter")
+	b.ReportMetric(float64(mine.warned.n.Load()), "warnings")
 	b.ReportMetric(float64(quiet)/idle().Seconds()/float64(b.N), "idle-sent/s")
 }
 
