@@ -38,7 +38,9 @@ func Queue(b *testing.B, s *Site, impl Impl, n int) {
 		go func() {
 			done <- together(ctx, waiters, func(ctx context.Context, m *member) error { return m.round(ctx) })
 		}()
-		queued(b, watched, few, impl, n+1)
+		if !queued(b, watched, few, impl, n+1) {
+			b.Fatalf("not in the queue after %v", patience)
+		}
 		entered += time.Since(began)
 		entering += few.count() - sent
 
@@ -65,11 +67,14 @@ func Queue(b *testing.B, s *Site, impl Impl, n int) {
 	b.ReportMetric(float64(leaving)/waits, "sent/handover")
 }
 
-// queued returns when so many keys of an implementation are in etcd.
-func queued(b *testing.B, client *clientv3.Client, s *Site, impl Impl, n int) {
+// patience is how long queued waits.
+const patience = 2 * time.Minute
+
+// queued returns when so many keys of an implementation are in etcd, or they are not after a while.
+func queued(b *testing.B, client *clientv3.Client, s *Site, impl Impl, n int) bool {
 	b.Helper()
-	pause := min(time.Duration(n)*10*time.Microsecond, 50*time.Millisecond) // a count takes longer, too
-	for {
+	pause := min(time.Duration(n)*10*time.Microsecond, 50*time.Millisecond)    // a count takes longer, too
+	for began := time.Now(); time.Since(began) < patience; time.Sleep(pause) { // the period of a poll
 		there := 0
 		for _, dir := range []string{"/" + s.prefix + ":/", "/" + s.prefix + "/"} { // of Lockers, and of the others
 			resp, err := client.Get(b.Context(), dir+impl.Name+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
@@ -79,10 +84,10 @@ func queued(b *testing.B, client *clientv3.Client, s *Site, impl Impl, n int) {
 			there += int(resp.Count)
 		}
 		if there >= n {
-			return
+			return true
 		}
-		time.Sleep(pause) // the period of a poll
 	}
+	return false
 }
 
 // crowded is the same etcd for many processes, which share so many connections. It counts what they send.

@@ -1,6 +1,7 @@
 package work
 
 import (
+	"context"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -10,9 +11,11 @@ import (
 )
 
 // Waiters is one process with so many goroutines that wait for a key each, all of which another process holds: how long it
-// takes until all wait, what they cost, and how long it takes until all have their locks once they are released.
+// takes until all wait, what they cost, and how long it takes until all have their locks once they are released. Where they do
+// not get to wait, there are no figures.
 func Waiters(b *testing.B, s *Site, impl Impl, n int) {
-	ctx := b.Context()
+	ctx, giveUp := context.WithCancel(b.Context())
+	defer giveUp()
 	watched := s.client(b)
 	mine := s.apart()
 	holder, waiter := impl.Open(b, s)(), impl.Open(b, mine)()
@@ -59,7 +62,13 @@ func Waiters(b *testing.B, s *Site, impl Impl, n int) {
 		for i, l := range own {
 			go func() { got <- lock(i, l) }()
 		}
-		queued(b, watched, s, impl, 2*n)
+		if !queued(b, watched, s, impl, 2*n) {
+			giveUp()
+			for range n {
+				<-got
+			}
+			b.Skipf("they do not all wait after %v", patience)
+		}
 		queueing += time.Since(began)
 		if !Once() {
 			time.Sleep(10 * time.Second) // what is done soon after is done by then
