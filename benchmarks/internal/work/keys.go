@@ -8,6 +8,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 // Keys is one process whose goroutines lock and unlock a fresh key each time: whether the last locks cost more than the
@@ -20,53 +21,40 @@ func Keys(b *testing.B, s *Site, impl Impl, n int) {
 	etcd := s.client(b)
 	mine := s.apart()
 	p := impl.Open(b, mine)
-	type member struct {
-		worker            Worker
-		took, first, last histogram
+	users := make([]*user, goroutines)
+	for i := range users {
+		users[i] = &user{worker: p()}
 	}
-	members := make([]*member, goroutines)
 	var next atomic.Int64
 	run := func(from, to int64) {
 		next.Store(from - 1)
-		errs := make(chan error, goroutines)
-		for _, m := range members {
-			go func() {
+		g, ctx := errgroup.WithContext(b.Context())
+		for _, u := range users {
+			g.Go(func() error {
 				for i := next.Add(1); i < to; i = next.Add(1) {
-					began := time.Now()
-					lock := m.worker(int(i))
-					if err := lock.Lock(b.Context()); err != nil {
-						errs <- err
-						return
+					took, err := u.pair(ctx, int(i))
+					if err != nil {
+						return err
 					}
-					if err := lock.Unlock(b.Context()); err != nil {
-						errs <- err
-						return
-					}
-					took := time.Since(began)
-					m.took.add(took)
+					u.took.add(took)
 					if i < window {
-						m.first.add(took)
+						u.first.add(took)
 					}
 					if i >= to-window {
-						m.last.add(took)
+						u.last.add(took)
 					}
 				}
-				errs <- nil
-			}()
+				return nil
+			})
 		}
-		for range goroutines {
-			if err := <-errs; err != nil {
-				b.Fatal(err)
-			}
+		if err := g.Wait(); err != nil {
+			b.Fatal(err)
 		}
-	}
-	for i := range members {
-		members[i] = &member{worker: p()}
 	}
 	const before = 20 * goroutines // the first of all are slow: they grant leases, and the heap grows
 	run(int64(n), int64(n+before))
-	for _, m := range members {
-		m.took, m.first, m.last = histogram{}, histogram{}, histogram{}
+	for _, u := range users {
+		u.took, u.first, u.last = histogram{}, histogram{}, histogram{}
 	}
 	ctx, stop := context.WithCancel(b.Context())
 	defer stop()
@@ -79,10 +67,10 @@ func Keys(b *testing.B, s *Site, impl Impl, n int) {
 	after := heapInUse()
 	sent = mine.count() - sent
 	var took, first, last histogram
-	for _, m := range members {
-		took.merge(&m.took)
-		first.merge(&m.first)
-		last.merge(&m.last)
+	for _, u := range users {
+		took.merge(&u.took)
+		first.merge(&u.first)
+		last.merge(&u.last)
 	}
 	b.ReportMetric(float64(b.Elapsed())/float64(n), "ns/op")
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "locks/s")
@@ -95,7 +83,23 @@ func Keys(b *testing.B, s *Site, impl Impl, n int) {
 	b.ReportMetric(float64(after), "heap-end-B")
 	server.report(b, "begin")
 	s.size(b, etcd).report(b, "end")
-	runtime.KeepAlive(members)
+	runtime.KeepAlive(users)
+}
+
+// A user is a goroutine of Keys.
+type user struct {
+	worker            Worker
+	took, first, last histogram
+}
+
+func (u *user) pair(ctx context.Context, key int) (time.Duration, error) {
+	began := time.Now()
+	lock := u.worker(key)
+	if err := lock.Lock(ctx); err != nil {
+		return 0, err
+	}
+	err := lock.Unlock(ctx)
+	return time.Since(began), err
 }
 
 // compact lets etcd forget its history, a second later than it becomes that.
