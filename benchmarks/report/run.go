@@ -70,7 +70,7 @@ func (r runner) step(ctx context.Context, w io.Writer, exe string, s step) error
 		"-test.timeout=30m", fmt.Sprintf("-scale=%g", r.scale))
 	cmd.Dir = filepath.Join(r.dir, s.dir)
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Stdout, cmd.Stderr = &out, r.tell // what is logged would come in the middle of a result
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", s.name, err, &out)
 	}
