@@ -13,9 +13,9 @@ func Idle(b *testing.B, s *Site, impl Impl, n int) {
 	goroutines, memory := runtime.NumGoroutine(), memoryInUse()
 	var opening time.Duration
 	var sent int64
-	quiet := 30 * time.Second
-	if Once() {
-		quiet = idle()
+	quiet := idle()
+	if *scale >= 1 {
+		quiet = 30 * time.Second
 	}
 	locks := make([]Lock, n)
 	for i := range locks {
