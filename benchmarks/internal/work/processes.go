@@ -225,6 +225,7 @@ type noTest struct {
 
 func (n *noTest) Helper()                  {}
 func (n *noTest) Context() context.Context { return context.Background() }
+func (n *noTest) Skipped() bool            { return false }
 func (n *noTest) Cleanup(f func())         { n.cleanups = append(n.cleanups, f) }
 func (n *noTest) Error(args ...any)        { fmt.Fprintln(os.Stderr, args...) }
 
