@@ -42,6 +42,9 @@ const (
 	// round is how long a Send may take, and how long a stream lasts after which the
 	// pause before the next one is short again.
 	round = 30 * time.Second
+	// rest is for how long a stream that has answered is not asked again: a process that holds locks and does nothing sends
+	// few messages. Renewals tell sooner that a member is gone.
+	rest = 20 * time.Second
 	// maxPause is the longest pause before the next stream where etcd refuses
 	// watches: each is a login, and all watches anew.
 	maxPause = 4 * time.Second
@@ -105,7 +108,7 @@ func (h *Hub) waker() chan struct{} {
 
 // Run watches until ctx is done. No stream is open while there are no keys.
 func (h *Hub) Run(ctx context.Context) {
-	h.pulse.First, h.pulse.Constant = watchstream.Unproven, true
+	h.pulse.First, h.pulse.Constant, h.pulse.Rest = watchstream.Unproven, true, rest
 	h.mu.Lock()
 	wake := h.waker()
 	h.mu.Unlock()

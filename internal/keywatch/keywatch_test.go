@@ -178,7 +178,7 @@ func TestAStreamThatIsSilentIsReplaced(t *testing.T) {
 				b.server.mu.Lock()
 				b.mute = true
 				b.server.mu.Unlock()
-				time.Sleep(12 * time.Second)
+				time.Sleep(25 * time.Second)
 				b.server.mu.Lock()
 				opened := b.opened
 				b.mute = false

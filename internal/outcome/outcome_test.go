@@ -40,7 +40,7 @@ func in(t *testing.T, stays bool, f func(t *testing.T, b *bed), ops ...clientv3.
 	proctest.Run(t, plan, func(t *testing.T, p *proctest.Process) {
 		b.t, b.Process, b.ops = t, p, ops
 		queues := queue.NewSet(queue.Config{
-			Config: place.Config{Etcd: p.Etcd, Feeds: p.Feeds}, Batch: p.Batch, GaveUp: p.Leases.GaveUp, Base: p.Base, Spawn: p.Spawn, Prefix: "elock", Log: p.Log,
+			Config: place.Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds}, GaveUp: p.Leases.GaveUp, Base: p.Base, Spawn: p.Spawn, Prefix: "elock", Log: p.Log,
 		})
 		proctest.Must(p.Other.Put(t.Context(), value, "old"))
 		l := proctest.Must(p.Leases.Use(t.Context(), 100))

@@ -70,6 +70,9 @@ func (p *Place) Await(ctx context.Context) error {
 			case <-also:
 				continue
 			case <-pause:
+				if now == behind && p.cfg.Feeds.Proven() { // meanwhile
+					continue
+				}
 			}
 		}
 		if ctx.Err() != nil {
@@ -81,7 +84,7 @@ func (p *Place) Await(ctx context.Context) error {
 		err := p.Look(ctx)
 		unanswered = err != nil
 		switch {
-		case errors.Is(err, ErrDisplaced) || batch.NotApplied(err):
+		case errors.Is(err, ErrDisplaced) || batch.NotApplied(err) && ctx.Err() == nil:
 			return err
 		case err != nil:
 			wait = xctx.Pause(ctx, wait)

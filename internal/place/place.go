@@ -8,20 +8,24 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/calls"
 	"github.com/phpgao/elock/internal/feed"
 	"github.com/phpgao/elock/internal/record"
+	"github.com/phpgao/elock/keyspace"
 )
 
 // A Config is what places work with.
 type Config struct {
 	Etcd  *calls.Client
+	Batch *batch.Batcher // has looks go together: many begin to wait at once
 	Feeds *feed.Hub
 	Puts  bool // the feeds of directories tell of new entries, too
 }
 
 // A Place is that of one entry. Its owner sets the fields.
 type Place struct {
+	Key     keyspace.Key
 	Dir     string // the lock's directory
 	Name    string // the entry's key
 	Rev     int64  // its create revision; 0 until known
@@ -135,23 +139,23 @@ func (p *Place) Look(ctx context.Context) error { return p.cfg.Etcd.Persist(ctx,
 func (p *Place) LookOnce(ctx context.Context) error {
 	before := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithMaxCreateRev(p.Rev - 1),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)}
-	resp, err := p.cfg.Etcd.Read(ctx,
+	seen, err := p.cfg.Batch.Commit(ctx, batch.Txn{Key: p.Key, ExpectSuccess: true, Then: []clientv3.Op{
 		clientv3.OpGet(p.Name), // whole: a key alone comes without its lease
 		clientv3.OpGet(p.Dir, append(before, clientv3.WithLimit(int64(1+p.Asks())))...),
-	)
+	}})
 	if err != nil {
 		return err
 	}
-	own := resp.Responses[0].GetResponseRange().Kvs
+	own := seen.KVs(0)
 	if len(own) == 0 || !p.Is(own[0]) {
 		return ErrDisplaced
 	}
-	ahead := resp.Responses[1].GetResponseRange().Kvs
+	ahead := seen.KVs(1)
 	more := 0
 	if len(ahead) > p.Asks() {
 		more = -1
 	}
-	p.Note(resp.Header.Revision, ahead, more)
+	p.Note(seen.Revision, ahead, more)
 	taken := 0
 	for _, o := range p.ahead {
 		taken += o.takes

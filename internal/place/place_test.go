@@ -18,6 +18,7 @@ import (
 	"github.com/phpgao/elock/internal/etcdsim"
 	"github.com/phpgao/elock/internal/proctest"
 	"github.com/phpgao/elock/internal/record"
+	"github.com/phpgao/elock/keyspace"
 )
 
 const dir = "/elock/lock/"
@@ -36,7 +37,7 @@ func inBed(t *testing.T, puts bool, f func(t *testing.T, b *bed)) {
 	t.Helper()
 	b := new(bed)
 	proctest.Run(t, b.plan, func(t *testing.T, p *proctest.Process) {
-		b.t, b.Process, b.cfg = t, p, Config{Etcd: p.Etcd, Feeds: p.Feeds, Puts: puts}
+		b.t, b.Process, b.cfg = t, p, Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds, Puts: puts}
 		f(t, b)
 	})
 }
@@ -395,6 +396,46 @@ func TestAWaiterWithoutAWatchReadsWithPausesThatGrow(t *testing.T) {
 		if d := w.returns(nil); d > time.Minute+2*maxPause {
 			t.Errorf("told after %v", d-time.Minute)
 		}
+	})
+}
+
+func TestManyWhoLookAtOnceLookTogether(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		keys := keyspace.MustNew[int]("many")
+		all := b.line(300, record.Exclusive)
+		var looks sync.WaitGroup
+		before := b.reads.Load()
+		for i, p := range all {
+			p.Key = keys.Key(i)
+			looks.Go(func() {
+				if err := p.Look(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if i > 0 && string(p.Nearest().GetKey()) != all[i-1].Name || p.First() != (i == 0) {
+					t.Errorf("%s is behind %s; first: %v", p.Name, p.Nearest().GetKey(), p.First())
+				}
+			})
+		}
+		looks.Wait()
+		if n := b.reads.Load() - before; n > 20 {
+			t.Errorf("%d reads for 300 looks", n)
+		}
+	})
+}
+
+// The stream answers soon after, and the pause that was begun before is over.
+func TestWhoWaitsDoesNotLookOnceTheStreamHasAnswered(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(2, record.Exclusive)
+		w := b.wait(all[1])
+		time.Sleep(time.Second)
+		before := b.reads.Load()
+		time.Sleep(2 * unprovenPause)
+		if n := b.reads.Load() - before; n > 0 {
+			t.Errorf("%d reads", n)
+		}
+		w.cancel()
+		<-w.done
 	})
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
-	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/latewrite"
 	"github.com/phpgao/elock/internal/lease"
 	"github.com/phpgao/elock/internal/place"
@@ -19,7 +18,6 @@ import (
 // Config says what a Set works with. All fields must be set.
 type Config struct {
 	place.Config
-	Batch  *batch.Batcher
 	GaveUp func(*mvccpb.KeyValue) bool // reports whether an entry is this process's own, under a lease that it believes in no more
 
 	Base  context.Context   // ends with the process, which then revokes its leases
@@ -56,7 +54,6 @@ func (s *Set) LateWrites() int { return s.late.Len() }
 type Entry struct {
 	place.Place // its name may be changed before it is sent
 
-	Key    keyspace.Key
 	Lease  *lease.Lease
 	Record record.Record // its value; Announce changes what it announces
 	Mod    int64         // the revision at which its record was last put; who puts it again sets this
@@ -77,7 +74,8 @@ type Entry struct {
 // reads the keys of reads.
 func (s *Set) Entry(key keyspace.Key, l *lease.Lease, r record.Record, reads []string) Entry {
 	r.Version, r.Nonce = record.Version, s.nonce.Add(1)
-	e := Entry{Place: place.New(&s.cfg.Config), Key: key, Lease: l, Record: r, set: s, reads: reads}
+	e := Entry{Place: place.New(&s.cfg.Config), Lease: l, Record: r, set: s, reads: reads}
+	e.Key = key
 	dir := key.Path(s.cfg.Prefix)
 	var id [16]byte
 	e.Name = dir + string(strconv.AppendInt(id[:0], int64(l.ID()), 16))

@@ -42,6 +42,7 @@ type place struct {
 	since     time.Time             // of its last hold
 	stay      stay                  // it is to stay, as AtLeast says
 	listening []anyHold             // those that hear of requests
+	heeds     time.Time             // when the last of them began to
 	asked     time.Time             // when somebody asked for it first; zero: nobody has
 	marked    bool                  // as evicted; what is moved then loses the mark
 	forced    bool                  // by Evict or by hand: its owner hears of it afterwards

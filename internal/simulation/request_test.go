@@ -16,7 +16,7 @@ func (w *world) listens(h anyHold) {
 	for k, token := range tokensOf(h) {
 		e := entryOf(k, token)
 		p := w.place(e)
-		p.listening = append(p.listening, h)
+		p.listening, p.heeds = append(p.listening, h), time.Now()
 		if !p.asked.IsZero() && w.Profile == simtest.Calm {
 			time.AfterFunc(told, func() { w.expectHeard(e) })
 		}
@@ -41,7 +41,7 @@ func (w *world) expectHeard(e entry) {
 	w.Mu.Lock()
 	defer w.Mu.Unlock()
 	p := w.place(e)
-	if w.prod[steadfast] || time.Since(p.since) < told {
+	if w.prod[steadfast] || time.Since(p.heeds) < told { // several locks are held, and hear, when the last is granted
 		return
 	}
 	if slices.ContainsFunc(p.listening, func(h anyHold) bool {

@@ -27,12 +27,15 @@ type Pulse struct {
 	// for Silence: nothing else tells what is missed meanwhile. Otherwise that doubles,
 	// up to 30 seconds, with each stream that has not answered, until one answers.
 	Constant bool
+	// Rest is for how long a stream that has answered may be silent before it is asked again; if less than Tick, that.
+	Rest time.Duration
 
 	mu     sync.Mutex // guards what follows
 	heard  time.Time  // when the stream last said anything, or was opened
 	asked  time.Time  // when it was asked for progress; zero: it owes no answer
 	looked time.Time  // the last call of Look
 	proven bool       // etcd has answered once, on this stream or one before
+	lives  bool       // this one has answered
 	limit  time.Duration
 }
 
@@ -40,7 +43,7 @@ type Pulse struct {
 func (p *Pulse) Opened() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.heard, p.asked = time.Now(), time.Time{}
+	p.heard, p.asked, p.lives = time.Now(), time.Time{}, false
 }
 
 // Heard notes that the stream has said something; progress, that it was an answer
@@ -50,7 +53,7 @@ func (p *Pulse) Heard(progress bool) {
 	defer p.mu.Unlock()
 	p.heard, p.asked = time.Now(), time.Time{}
 	if progress {
-		p.proven, p.limit = true, Silence
+		p.proven, p.lives, p.limit = true, true, Silence
 	}
 }
 
@@ -75,8 +78,12 @@ func (p *Pulse) Look() (ask, dead bool) {
 	if p.limit == 0 {
 		p.limit = p.First
 	}
+	quiet := Tick
+	if p.lives {
+		quiet = max(Tick, p.Rest)
+	}
 	switch {
-	case p.asked.IsZero() && now.Sub(p.heard) >= Tick:
+	case p.asked.IsZero() && now.Sub(p.heard) >= quiet:
 		p.asked = now
 		return true, false
 	case p.asked.IsZero(), p.limit == 0, now.Sub(p.asked) <= p.limit:

@@ -22,6 +22,38 @@ func replacements(p *Pulse, d time.Duration) (dead []time.Duration) {
 	return dead
 }
 
+// asks has p looked at for so long while all is answered at once, and returns when it asked, since the stream was opened.
+func asks(p *Pulse, d time.Duration) (at []time.Duration) {
+	for opened := time.Now(); time.Since(opened) < d; {
+		time.Sleep(Tick)
+		if ask, _ := p.Look(); ask {
+			at = append(at, time.Since(opened))
+			p.Heard(true)
+		}
+	}
+	return at
+}
+
+func TestAStreamThatHasAnsweredIsAskedLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pulse{Rest: 20 * Tick}
+		for range 2 { // each stream
+			p.Opened()
+			if at := asks(p, time.Minute); !slices.Equal(at, []time.Duration{Tick, 21 * Tick, 41 * Tick}) {
+				t.Errorf("asked at %v", at)
+			}
+		}
+		if dead := replacements(p, time.Minute); len(dead) == 0 || dead[0] > p.Rest+Silence+2*Tick {
+			t.Errorf("then dead after %v", dead)
+		}
+		p = &Pulse{}
+		p.Opened()
+		if n := len(asks(p, time.Minute)); n != 60 {
+			t.Errorf("asked %d times", n)
+		}
+	})
+}
+
 func TestPulse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Pulse{First: Unproven}
