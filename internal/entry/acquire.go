@@ -60,10 +60,10 @@ func (s *Set) occupy(ctx context.Context, key keyspace.Key, e *Entry, as Caller,
 		e = nil
 	}
 	for {
-		if e == nil && ctx.Err() != nil {
-			// The lane came as the caller gave up: nothing is sent.
+		if e == nil && (ctx.Err() != nil || s.cfg.Drain.Err() != nil) {
+			// Nothing is sent: an entry that outlives the process may have the name of this one.
 			s.Lanes.LeaveSeat(key, as.seat)
-			return Grant{}, xctx.Err(ctx, s.cfg.Silent)
+			return Grant{}, s.Failure(ctx, s.cfg.Locked)
 		}
 		if e == nil {
 			l, err := s.cfg.Use(ctx, as.Want.Seconds)

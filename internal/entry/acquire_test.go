@@ -201,6 +201,20 @@ func TestALockThatComesAsTheCallerGivesUpPassesOn(t *testing.T) {
 	})
 }
 
+// An entry that outlives the process gives its lane up, but stays in etcd, under the name that the next one here would have.
+func TestALaneThatComesAsTheProcessEndsIsOfNoUse(t *testing.T) {
+	inBed(t, nil, func(t *testing.T, b *bed) {
+		stays := b.get("stays", alone).Entry
+		next := b.start("next", alone)
+		b.costs(0, func() {
+			stays.OpenLane()
+			b.stop(errClosed) // before the next one runs
+			next.fails(errClosed)
+		})
+		b.queued("stays")
+	})
+}
+
 // What it has read is not for the next one.
 func TestALockThatIsGrantedAsTheCallerGivesUpPassesOn(t *testing.T) {
 	inBed(t, nil, func(t *testing.T, b *bed) {

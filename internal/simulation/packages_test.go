@@ -371,6 +371,7 @@ var packageMistakes = []mistake{
 	{"nobody asks whether several were evicted", "internal/queue:(*Set).Fates", "past && entries[i].History(ctx)", "past && false"},
 	{"leases are asked for as one", "internal/queue:byLease", "if !ok {", "if ok = len(groups) > 0; !ok {"},
 
+	{"a lane that comes as the process ends is used", "internal/entry:(*Set).occupy", " || s.cfg.Drain.Err() != nil)", " || false)"},
 	{"an entry passes on for ever", "internal/entry:(*Entry).Pass", "time.Since(e.granted) >= e.set.cfg.Handoff", "time.Since(e.granted) < 0"},
 	{"two holds have one turn", "internal/entry:(*Entry).Pass", "e.turn++", "_ = e.turn"},
 	{"an entry serves more holds than it has turns", "internal/entry:(*Entry).passable", "e.turn < e.set.cfg.Turns && ", ""},
