@@ -229,3 +229,29 @@ func TestARequeueThatCommitsWhileItIsLookedForLeavesNothing(t *testing.T) {
 	locktest.WantErr(t, held.Release(t.Context()), errLate)
 	tokens()
 }
+
+// The machine sleeps until the lease is over, and the lock goes to others. A release tells that, also where a goroutine waits to
+// which the lock could pass.
+func TestAReleaseAfterTheMachineSleptTellsTheLoss(t *testing.T) {
+	t.Parallel()
+	a, _, client, _ := newPair(t, locker.WithTTL(time.Minute), locker.WithHandoff(100*time.Millisecond))
+	var slept atomic.Int64
+	locker.SetClocks(a, func() time.Time { return time.Now().Add(time.Duration(slept.Load())) })
+	h := locktest.Acquire(t, a, key)
+	next := make(chan error, 1)
+	go func() {
+		h, err := a.Acquire(context.Background(), key)
+		if err == nil {
+			err = h.Release(context.Background())
+		}
+		next <- err
+	}()
+	locktest.Until(t, "one waits", func() bool { return locker.Waiting(a, key) == 1 })
+	slept.Store(int64(time.Hour))
+	_, err := client.Delete(t.Context(), key.Path(a.Prefix()), clientv3.WithPrefix()) // as etcd has ended the lease meanwhile
+	locktest.Must(t, err)
+	if err := h.Release(t.Context()); !errors.Is(err, locker.ErrLost) {
+		t.Errorf("Release returned %v", err)
+	}
+	locktest.Must(t, locktest.Receive(t, next))
+}

@@ -91,7 +91,7 @@ func (e *Entry) fits(want *Want) bool { return want.Claim == e.Claim && !want.An
 // passable reports whether there may be another hold under e. Others who share
 // a lock were let in as they came; an announcement is of one hold.
 func (e *Entry) passable() bool {
-	return !e.Shared && !e.Announces && !e.Asked.Load() && e.turn < e.set.cfg.Turns && e.Lease.Waits().Err() == nil && !e.retention.Wanted()
+	return !e.Shared && !e.Announces && !e.Asked.Load() && e.turn < e.set.cfg.Turns && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && !e.retention.Wanted()
 }
 
 // next returns the first in line for e's lane if e's lease is one for it, or nil.

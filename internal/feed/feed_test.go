@@ -276,6 +276,37 @@ func TestManyWatchesAreReplacedLessOften(t *testing.T) {
 	})
 }
 
+// With many watches, one waits until those before it are in place.
+func TestAWatchIsNotSilentWhileItsStreamSpeaks(t *testing.T) {
+	for spoken, after := range map[time.Duration]time.Duration{0: patience, 10 * time.Second: 10*time.Second + patience, time.Hour: longest} {
+		inBed(t, func(t *testing.T, b *bed) {
+			h, began := b.Hub, time.Now()
+			h.pulse.Opened()
+			ctx, cancel := context.WithCancel(t.Context())
+			silent := h.bound(began, cancel)
+			speaks := time.NewTicker(time.Second)
+			defer speaks.Stop()
+			for ctx.Err() == nil {
+				select {
+				case <-speaks.C:
+					if time.Since(began) <= spoken {
+						h.pulse.Heard(false)
+					}
+				case <-ctx.Done():
+				}
+			}
+			if took := time.Since(began); took < after || took > after+patience || !silent() {
+				t.Errorf("given up after %v, want %v", took, after)
+			}
+			ended := h.bound(time.Now(), func() { t.Error("one that is in place is given up") })
+			if ended() {
+				t.Error("one that is in place was given up")
+			}
+			time.Sleep(time.Hour)
+		})
+	}
+}
+
 func TestWatchesAreTriedAgainWithPausesThatGrow(t *testing.T) {
 	inBed(t, func(t *testing.T, b *bed) {
 		b.set(func() { b.refuse = true })

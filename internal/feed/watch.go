@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -12,12 +13,16 @@ import (
 )
 
 const (
-	// patience is how long a watch may take to be in place.
+	// patience is how long a watch may take to be in place while the stream is silent, and longest while it is not: the client has
+	// one watch after the other begin.
 	patience = 2 * time.Second
+	longest  = time.Minute
 	// maxRound is how long a watch may last before it is replaced, in case that it went silent. Many feeds take longer, in each of which
 	// at most one in perFeed is replaced.
 	maxRound = 30 * time.Second
 	perFeed  = 3 * time.Millisecond
+	// perRead bounds how many reads there are in a second of those whose watches are not in place.
+	perRead = 100 * time.Microsecond
 	// firstPause is the first pause between two rounds, and lasting how long one lasts after which the pause is that again.
 	firstPause = 50 * time.Millisecond
 	lasting    = time.Second
@@ -50,21 +55,52 @@ func (h *Hub) watch(ctx context.Context, key string, opts []clientv3.OpOption) (
 	w := &watch{hub: h}
 	ctx, w.cancel = xctx.Merge(clientv3.WithRequireLeader(h.streams.Context(ctx)), generation)
 	w.ctx = ctx
-	limit, began := time.AfterFunc(patience, w.cancel), time.Now()
+	began := time.Now()
+	silent := h.bound(began, w.cancel)
 	all := make([]clientv3.OpOption, 0, len(opts)+1)
 	w.changes = h.cfg.Watcher.Watch(ctx, key, append(append(all, opts...), clientv3.WithCreatedNotify())...) // returns when the watch is in place
 	w.slow = ctx.Err() != nil && h.count.Load() == 0 && time.Since(began) > slow
-	if !limit.Stop() {
+	if silent() {
 		h.renew(ctx)
 		return nil, errSilent
 	}
 	return w, nil
 }
 
+// bound calls cancel once a watch that begins now takes too long. silent ends that, and reports whether it was called.
+func (h *Hub) bound(began time.Time, cancel context.CancelFunc) (silent func() bool) {
+	var mu sync.Mutex
+	var over, called bool
+	var limit *time.Timer
+	mu.Lock()
+	defer mu.Unlock()
+	limit = time.AfterFunc(patience, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if left := patience - h.pulse.Quiet(); left > 0 && time.Since(began) < longest {
+			limit.Reset(left)
+		} else if !over {
+			called = true
+			cancel()
+		}
+	})
+	return func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+		limit.Stop()
+		return called
+	}
+}
+
 func (w *watch) close() { w.cancel() }
 
 // roundTime is how long the watch of a feed lasts.
 func (h *Hub) roundTime() time.Duration { return max(maxRound, time.Duration(h.count.Load())*perFeed) }
+
+// Pace is how long who waits without a watch may pause between two reads: the more there are, the longer it takes until all
+// watches are in place.
+func (h *Hub) Pace() time.Duration { return time.Duration(h.count.Load()) * perRead }
 
 // take notes a response of the watch, or with ok false the end of its channel, and returns why it has ended, if so. The client does
 // not say why etcd refused a watch: its channel is closed before the watch is in place.

@@ -3,7 +3,6 @@ package place
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -42,13 +41,13 @@ func (w WaitEnd) Unwrap() error { return w.Cause }
 // Await waits until the nearest entry ahead has ended, and finds the place
 // anew. It may return earlier.
 func (p *Place) Await(ctx context.Context) error {
-	v := p.view(!p.complete)
-	defer func() { v.close() }()
+	v := p.view()
+	defer func() { v.Close() }()
 	nearest := p.Nearest()
 	unanswered := false // etcd did not answer the last look
 	// The first pause is longer than that of the feed, which tries to watch again meanwhile.
 	for wait := 2 * calls.FirstPause; ; {
-		now, changed, also := p.consult(v)
+		now, changed := p.consult(v)
 		var pause <-chan time.Time
 		switch now {
 		case displaced:
@@ -56,7 +55,7 @@ func (p *Place) Await(ctx context.Context) error {
 		case advanced:
 			return nil
 		case blind:
-			pause = time.After(wait)
+			pause = time.After(max(wait, p.cfg.Feeds.Pace()))
 		case behind:
 			if !p.cfg.Feeds.Proven() {
 				pause = time.After(unprovenPause)
@@ -66,8 +65,6 @@ func (p *Place) Await(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 			case <-changed:
-				continue
-			case <-also:
 				continue
 			case <-pause:
 				if now == behind && p.cfg.Feeds.Proven() { // meanwhile
@@ -92,8 +89,8 @@ func (p *Place) Await(ctx context.Context) error {
 			return nil
 		default:
 			old := v
-			v = p.view(v.far)
-			old.close()
+			v = p.view()
+			old.Close()
 			nearest, wait = p.Nearest(), min(2*wait, maxPause)
 		}
 	}
@@ -101,39 +98,24 @@ func (p *Place) Await(ctx context.Context) error {
 
 // A view is what a waiter sees of those ahead.
 type view struct {
-	feed  *feed.Feed       // tells what becomes of rival, and perhaps of others
-	rival *mvccpb.KeyValue // is ahead: while it is there, the entry waits
-	near  *feed.Feed       // tells what becomes of the nearest, if rival is not the nearest; or nil
-	far   bool             // it began far back in the queue
+	*feed.Feed
+	rival *mvccpb.KeyValue // the nearest: while it is there, the entry waits
 }
 
-// view opens the feeds that tell what becomes of those ahead. Near the head of the queue it is
-// that of the directory. Who began far back follows the two entries directly ahead, so that a
-// release does not wake a long queue: when the second of them goes, the waiter finds out that
-// the nearest is the only one left, while that holds the lock, and need not look again. One that
-// waits for slots holds when enough of those ahead are gone, whichever they are, and the one
-// directly ahead may hold long before it goes.
-func (p *Place) view(far bool) *view {
-	if !far || p.Slots > 0 {
-		return &view{feed: p.Feed(), rival: p.Nearest()}
+// view opens the feed that tells what becomes of those ahead, and of the entry itself: that of
+// the directory near the head of the queue, and otherwise only that of the entry directly ahead, so
+// that a release does not wake a long queue. One that waits for slots holds when enough of those
+// ahead are gone, whichever they are, and the one directly ahead may hold long before it goes.
+func (p *Place) view() view {
+	if p.complete || p.Slots > 0 {
+		return view{p.Feed(), p.Nearest()}
 	}
-	near := p.feedOf(p.ahead[0])
-	if len(p.ahead) == 1 {
-		return &view{feed: near, rival: p.Nearest(), far: true}
-	}
-	return &view{feed: p.feedOf(p.ahead[1]), rival: p.ahead[1].KeyValue, near: near, far: true}
-}
-
-func (v *view) close() {
-	v.feed.Close()
-	if v.near != nil {
-		v.near.Close()
-	}
+	return view{p.cfg.Feeds.Open(string(p.Nearest().Key), clientv3.WithFilterPut()), p.Nearest()}
 }
 
 // consult finds out what v says of those ahead, and returns what is closed when that changes.
-func (p *Place) consult(v *view) (now outlook, changed, also <-chan struct{}) {
-	v.feed.Read(func(s feed.State) {
+func (p *Place) consult(v view) (now outlook, changed <-chan struct{}) {
+	v.Read(func(s feed.State) {
 		changed = s.Changed
 		live := s.Since != 0
 		sure := live && s.Since <= p.asOf // it has missed nothing since then
@@ -146,10 +128,10 @@ func (p *Place) consult(v *view) (now outlook, changed, also <-chan struct{}) {
 		switch {
 		case s.Deleted(p.Name) > p.Rev:
 			now = displaced
-		case sure && p.behind(taken) && slices.ContainsFunc(left, func(o rival) bool { return o.KeyValue == v.rival }):
+		case sure && p.behind(taken) && left[0].KeyValue == v.rival:
 			p.ahead = left
 			now = behind
-		case sure && p.complete && v.near == nil:
+		case sure && p.complete:
 			if taken <= p.Room() {
 				left = nil
 			}
@@ -161,25 +143,12 @@ func (p *Place) consult(v *view) (now outlook, changed, also <-chan struct{}) {
 			now = blind
 		}
 	})
-	if v.near != nil {
-		v.near.Read(func(s feed.State) {
-			also = s.Changed
-			if nearest := p.ahead[0]; now == behind && s.Deleted(string(nearest.Key)) > nearest.CreateRevision {
-				now = uncertain
-			}
-		})
-	}
-	return now, changed, also
+	return now, changed
 }
 
 // same reports whether two keys, of which the first may be nil, are one entry.
 func same(a, b *mvccpb.KeyValue) bool {
 	return a != nil && a.CreateRevision == b.CreateRevision
-}
-
-// feedOf returns the feed of one entry ahead.
-func (p *Place) feedOf(o rival) *feed.Feed {
-	return p.cfg.Feeds.Open(string(o.Key), clientv3.WithFilterPut())
 }
 
 // Feed returns the feed of the lock's directory. It tells of new entries if Config.Puts

@@ -1,9 +1,8 @@
 // Package place is where an entry stands in the queue of its lock: who is ahead, and how it waits until that changes.
 //
 // Near the head of the queue a place knows all entries ahead, and follows them by one watch of the directory, which all who wait
-// there share. Further back it knows the nearest ones, and follows only the two directly ahead, so that a release wakes two waiters
-// of a long queue. It looks again when the second of them is gone: the nearest holds the lock then, or gives way to others soon, and
-// when that goes, too, the place is known without a look.
+// there share. Further back it knows the nearest ones, and follows only the one directly ahead, so that a release does not wake a
+// long queue. That watch does not tell of the entry itself: when the one ahead is gone, the place is read.
 //
 // # Invariants
 //

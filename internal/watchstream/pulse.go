@@ -57,6 +57,13 @@ func (p *Pulse) Heard(progress bool) {
 	}
 }
 
+// Quiet returns for how long nothing was heard of the stream.
+func (p *Pulse) Quiet() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.heard)
+}
+
 // Proven reports whether etcd has ever answered a request for progress.
 func (p *Pulse) Proven() bool {
 	p.mu.Lock()
