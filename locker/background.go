@@ -4,6 +4,7 @@ import (
 	"runtime"
 
 	"github.com/phpgao/elock/internal/callback"
+	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/xctx"
 	"github.com/phpgao/elock/keyspace"
 )
@@ -59,9 +60,13 @@ func (h *Hold) freeLater() {
 	ctx := h.l.etcd.Detached(xctx.WithValues(h.l.ctx, h.caller))
 	ctx.Patient = !h.entry.Waited && !h.l.feeds.Has(h.Key().Path(h.l.prefix)) // otherwise others want the lock, or did so a moment ago
 	defer ctx.Stop()
-	if err := h.free(ctx); err != nil {
-		h.l.unreleased(h.Key(), &Error{Op: "release", Key: h.Key().String(), Err: err})
-	}
+	err := unconfirmed(entry.ErrUnwanted) // if a hook ends the goroutine
+	defer func() {
+		if err != nil && err != ErrClosed { // Close has freed it
+			h.l.unreleased(h.Key(), &Error{Op: "release", Key: h.Key().String(), Err: err})
+		}
+	}()
+	err = h.free(ctx)
 }
 
 // unreleased tells of a release that has failed after Run had returned.

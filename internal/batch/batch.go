@@ -175,7 +175,7 @@ func (b *Batcher) tryStart(r *request) (generation int, ok bool) {
 	switch {
 	case !patient && free:
 		b.onTheWay++
-		next = b.fill() // perhaps of others, if many are patient
+		next = b.fill()
 	case patient && b.onTheWay == 0:
 		b.wait()
 	}

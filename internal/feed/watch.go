@@ -17,8 +17,8 @@ const (
 	// one watch after the other begin.
 	patience = 2 * time.Second
 	longest  = time.Minute
-	// maxRound is how long a watch may last before it is replaced, in case that it went silent. Many feeds take longer, in each of which
-	// at most one in perFeed is replaced.
+	// maxRound is how long a watch may last before it is replaced, in case that it went silent. Many feeds take longer: one is
+	// replaced each perFeed, on average.
 	maxRound = 30 * time.Second
 	perFeed  = 3 * time.Millisecond
 	// perRead bounds how many reads there are in a second of those whose watches are not in place.
