@@ -48,7 +48,7 @@ func (h *Hold) freeInBackground() error {
 	if h.passOn() || h.l.spawn(h.freeLater) {
 		return nil
 	}
-	ctx := h.releasing(h.caller)
+	ctx := h.releasing(h.caller, h.caller.Err() == nil)
 	defer ctx.Stop()
 	return h.give(ctx)
 }

@@ -44,7 +44,7 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	}
 	// One half of the grace is for the transaction, the other half for finding out what
 	// became of it: asking begins when it is first used.
-	ctx := h.releasing(caller)
+	ctx := h.releasing(caller, caller.Err() == nil)
 	ctx.Grace = calls.Grace / 2
 	defer ctx.Stop()
 	asking := &xctx.Grace{Caller: caller, Limits: ctx.Limits, Limit: context.Background(), Grace: calls.Grace / 2, Outliver: ctx.Outliver}

@@ -33,9 +33,18 @@ func (h *Hold) Release(ctx context.Context) error {
 }
 
 func (h *Hold) release(ctx context.Context) error {
-	wait := h.releasing(ctx)
+	live := ctx.Err() == nil // before the release ends it
+	done, _ := h.end(ErrReleased)
+	alone := done && h.ofSet() == nil
+	if alone && h.passOn() {
+		return nil
+	}
+	wait := h.releasing(ctx, live)
 	defer wait.Stop()
-	if done, _ := h.end(ErrReleased); done {
+	switch {
+	case alone:
+		return h.give(wait)
+	case done:
 		return h.each(func(m *Hold) error { return m.freeIfReleased(wait) })
 	}
 	rest := wait.For(calls.Patience)
@@ -63,10 +72,10 @@ func (h *Hold) release(ctx context.Context) error {
 	})
 }
 
-// releasing returns a context for a release of h that begins now.
-func (h *Hold) releasing(ctx context.Context) *xctx.Grace {
+// releasing returns a context for a release of h that begins now. live says that ctx had not ended before.
+func (h *Hold) releasing(ctx context.Context, live bool) *xctx.Grace {
 	g := h.l.etcd.Detached(ctx)
-	if ctx.Err() == nil {
+	if live {
 		g.Outliver = (*released)(h)
 	}
 	return g
