@@ -57,7 +57,6 @@ type Entry struct {
 	Lease  *lease.Lease
 	Record record.Record // its value; Announce changes what it announces
 	Mod    int64         // the revision at which its record was last put; who puts it again sets this
-	Sent   bool          // something of it may be in etcd
 	Read   *record.Read  // what it read as it became the first, or later; who takes it sets this to nil
 
 	// Successor is perhaps in etcd instead: see Replace. Clean removes it, too.
@@ -65,9 +64,11 @@ type Entry struct {
 
 	set            *Set
 	reads          []string         // what joining the queue also reads
+	stale          *mvccpb.KeyValue // what is to be removed before it joins the queue
 	putInDoubt     bool             // a try of its put has no known outcome
 	removalInDoubt bool             // a try to remove it has none
-	stale          *mvccpb.KeyValue // what is to be removed before it joins the queue
+
+	Sent bool // something of it may be in etcd
 }
 
 // Entry returns an entry that is not in etcd yet. Its record has what is given, and a nonce of its own. Joining the queue also
