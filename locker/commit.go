@@ -64,11 +64,10 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 		done, err := p.question(h.entry).Rewritten(rest, kv)
 		rest.Stop()
 		switch {
-		case err != nil: // it is asked again below
 		case done:
 			p.settleAll(nil)
 			return true, nil
-		default:
+		case err == nil || !a.InDoubt: // if the past is compacted, to do the same again does no harm
 			p.Unlock()
 			p = h.planToLeave(cmps, ops)
 			a = p.Persist(ctx, outcome.Answer{})

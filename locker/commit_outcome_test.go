@@ -12,8 +12,10 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/etcdsim"
 	"github.com/phpgao/elock/internal/etcdtest"
 	"github.com/phpgao/elock/internal/locktest"
+	"github.com/phpgao/elock/internal/simtest"
 	"github.com/phpgao/elock/keyspace"
 	"github.com/phpgao/elock/locker"
 )
@@ -373,4 +375,25 @@ func TestACommitThatAStrangerUndidBeforeItWasLookedUpIsNotReportedAsNotDone(t *t
 			}
 		}
 	}
+}
+
+// A request for the lock has changed its record, and what that was before cannot be read.
+func TestACommitUnderARetainedLockThatIsAskedForIsDoneThoughThePastIsCompacted(t *testing.T) {
+	simtest.Bubble(t, func(t *testing.T, sim *etcdsim.Sim) {
+		a := newLocker(t, sim.NewClient("a").Client, locker.WithRetain(time.Minute))
+		b := newLocker(t, sim.NewClient("b").Client)
+		client := sim.NewClient("c").Client
+		path := key.ValuePath(a.Prefix())
+		for _, value := range []string{"first", "second"} {
+			h := locktest.Acquire(t, a, key, locker.ReadKeys(path))
+			if _, err := b.RequestRelease(t.Context(), key, "test"); err != nil {
+				t.Fatal(err)
+			}
+			sim.Compact()
+			commit(t, h, put(a.Prefix(), key, value))
+			if got := valueOf(t, client, a.Prefix(), key); got != value {
+				t.Errorf("the value is %q, want %q", got, value)
+			}
+		}
+	})
 }
