@@ -71,6 +71,8 @@ type Batcher struct {
 	late       *time.Timer // ends the wait of those in the queue that are patient
 	waits      bool        // late runs
 
+	taken map[keyspace.Key]bool // the keys of the batch that fill makes; empty otherwise
+
 	isolated map[keyspace.Key]int64 // when etcd rejected a transaction because of its contents
 
 	rejected atomic.Int64 // when it did so last; times are clock.Mono, and 0 is never
@@ -91,7 +93,9 @@ type request struct {
 }
 
 // New returns a Batcher.
-func New(cfg Config) *Batcher { return &Batcher{cfg: cfg, limit: MaxOps} }
+func New(cfg Config) *Batcher {
+	return &Batcher{cfg: cfg, limit: MaxOps, taken: make(map[keyspace.Key]bool)}
+}
 
 // Commit sends t, alone or with others, and returns etcd's answer. If ctx ends first it returns the context's error. After an
 // error for which NotApplied is false, t may have been carried out, or may yet be.

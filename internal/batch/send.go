@@ -59,7 +59,9 @@ func (b *Batcher) fill() *batch {
 	}
 	n := &batch{generation: b.generation}
 	n.ctx, n.cancel = context.WithCancel(b.cfg.Limits.Within(0))
-	free := room{b.limit, maxBytes, make(map[keyspace.Key]bool, min(len(b.queue), b.limit))}
+	n.requests = make([]*request, 0, min(len(b.queue), b.limit))
+	free := room{b.limit, maxBytes, b.taken}
+	defer clear(b.taken)
 	var passed []*request
 	seen := 0
 	for ; seen < len(b.queue) && free.ops > 0 && len(passed) < maxPassed; seen++ {
@@ -80,8 +82,14 @@ func (b *Batcher) fill() *batch {
 	}
 	seen -= len(passed)
 	copy(b.queue[seen:], passed) // before those that were not looked at
-	clear(b.queue[:seen])
-	b.queue = b.queue[seen:]
+	rest := b.queue[seen:]
+	if len(rest) <= seen { // to the front, where there is room for those to come
+		rest = b.queue[:copy(b.queue, rest)]
+		clear(b.queue[len(rest):])
+	} else {
+		clear(b.queue[:seen])
+	}
+	b.queue = rest
 	n.waiting = len(n.requests)
 	if len(b.queue) > 0 {
 		b.armTimer()
