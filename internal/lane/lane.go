@@ -34,8 +34,9 @@ const shards = 64
 var seed = maphash.MakeSeed()
 
 type shard[W any, C comparable] struct {
-	mu sync.Mutex // guards all that is in the lanes
-	m  map[keyspace.Key]*lane[W, C]
+	mu    sync.Mutex // guards all that is in the lanes
+	m     map[keyspace.Key]*lane[W, C]
+	spare *lane[W, C] // of a key that has none any more, for the next that gets one
 }
 
 // A lane is occupied, or something is parked in it.
@@ -60,6 +61,22 @@ func (t *Table[W, C]) lock(key keyspace.Key) *shard[W, C] {
 	return s
 }
 
+// open returns an empty lane. The caller holds s.mu.
+func (s *shard[W, C]) open() *lane[W, C] {
+	if l := s.spare; l != nil {
+		s.spare = nil
+		return l
+	}
+	return new(lane[W, C])
+}
+
+// close takes away the lane of key, which nobody deals with. The caller holds s.mu.
+func (s *shard[W, C]) close(key keyspace.Key, l *lane[W, C]) {
+	delete(s.m, key)
+	*l = lane[W, C]{}
+	s.spare = l
+}
+
 // take occupies a free lane, or joins those who share one, as the nth of those who joined. The caller holds s.mu.
 func (t *Table[W, C]) take(s *shard[W, C], key keyspace.Key, value W, share bool) (c C, nth int, ok bool) {
 	l := s.m[key]
@@ -68,7 +85,7 @@ func (t *Table[W, C]) take(s *shard[W, C], key keyspace.Key, value W, share bool
 		if s.m == nil {
 			s.m = make(map[keyspace.Key]*lane[W, C])
 		}
-		l = new(lane[W, C])
+		l = s.open()
 		s.m[key] = l
 	case l.busy && share && l.sharing.open() && l.line.n == 0:
 		return l.sharing.c, l.sharing.join(), true

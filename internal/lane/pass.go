@@ -27,7 +27,7 @@ func (t *Table[W, C]) pass(s *shard[W, C], key keyspace.Key, seat int) {
 		l.give(nothing, 0)
 	}
 	if t.seatNext(l); !l.busy {
-		delete(s.m, key)
+		s.close(key, l)
 	}
 	t.free()
 }
