@@ -134,7 +134,7 @@ var floors = []struct {
 	{"internal/linger", []string{"internal/calls", "internal/feed", "internal/place", "internal/queue", "internal/record", "internal/xctx"}},
 	{"internal/inspect", []string{"internal/calls", "internal/feed", "internal/place", "internal/queue", "internal/record", "internal/xctx", "keyspace"}},
 	{"internal/retain", []string{"internal/batch", "internal/clock", "internal/feed", "internal/queue", "internal/record", "internal/xctx"}},
-	{"internal/entry", []string{"internal/batch", "internal/calls", "internal/lane", "internal/lease", "internal/place", "internal/queue", "internal/record", "internal/retain", "internal/xctx", "keyspace"}},
+	{"internal/entry", []string{"internal/batch", "internal/calls", "internal/clock", "internal/lane", "internal/lease", "internal/place", "internal/queue", "internal/record", "internal/retain", "internal/xctx", "keyspace"}},
 	{"locker", []string{"internal/batch", "internal/callback", "internal/calls", "internal/clock", "internal/entry", "internal/feed", "internal/health", "internal/index", "internal/inspect", "internal/keywatch",
 		"internal/lease", "internal/linger", "internal/losswatch", "internal/optimistic", "internal/outcome", "internal/place", "internal/queue", "internal/record", "internal/retain", "internal/waits", "internal/xctx", "keyspace"}},
 	{"guard", []string{"internal/etcderr", "internal/optimistic", "internal/watchstream", "internal/xctx", "keyspace", "locker"}},

@@ -3,10 +3,10 @@ package entry
 import (
 	"context"
 	"sync/atomic"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/phpgao/elock/internal/clock"
 	"github.com/phpgao/elock/internal/lease"
 	"github.com/phpgao/elock/internal/place"
 	"github.com/phpgao/elock/internal/queue"
@@ -22,14 +22,14 @@ type Entry struct {
 	queue.Entry
 	set *Set
 
-	Announces bool         // it is for one hold only, which announces something
 	Asks      atomic.Int32 // how many holds under it have begun to ask who wants the lock
 	Asked     atomic.Bool  // somebody has asked for the lock: it does not pass on
+	Announces bool         // it is for one hold only, which announces something
 	Waited    bool         // for others, in etcd
 
-	seat    int       // in the key's lane, of one that takes slots; 0: the lane itself
-	granted time.Time // when it was first in the queue; zero before
-	turn    int       // how often the lock was passed on under it
+	seat    int   // in the key's lane, of one that takes slots; 0: the lane itself
+	granted int64 // when it was first in the queue, by clock.Mono; 0 before
+	turn    int   // how often the lock was passed on under it
 
 	retention *retain.Retention // nil if it was never retained
 	known     *mvccpb.KeyValue  // the guarded value that the last commit has put under it; nil if that is not known
@@ -70,8 +70,8 @@ func (e *Entry) check(ctx context.Context) error {
 	if why := e.Lease.Lost(); why != 0 { // another goroutine is about to end its contexts
 		return e.set.cfg.Lost(why)
 	}
-	if e.granted.IsZero() {
-		e.granted = time.Now()
+	if e.granted == 0 {
+		e.granted = clock.Mono()
 	}
 	if ctx.Err() != nil {
 		return place.WaitEnd{Cause: context.Cause(ctx)}
@@ -92,6 +92,11 @@ func (e *Entry) fits(want *Want) bool { return want.Claim == e.Claim && !want.An
 // a lock were let in as they came; an announcement is of one hold.
 func (e *Entry) passable() bool {
 	return !e.Shared && !e.Announces && !e.Asked.Load() && e.turn < e.set.cfg.Turns && e.Lease.Waits().Err() == nil && e.Lease.Remaining() > 0 && !e.retention.Wanted()
+}
+
+// young reports whether the time since e's grant allows that it passes to the next hold here.
+func (e *Entry) young() bool {
+	return e.granted != 0 && clock.Mono()-e.granted < int64(e.set.cfg.Handoff)
 }
 
 // next returns the first in line for e's lane if e's lease is one for it, or nil.

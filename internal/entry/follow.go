@@ -3,7 +3,6 @@ package entry
 import (
 	"context"
 	"sync"
-	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -48,7 +47,7 @@ func (f *Following) mayStay() bool {
 	case f.Next == nil:
 		return e.retention != nil || e.mayRetain()
 	}
-	return e.fits(&f.Next.Value.Want) && time.Since(e.granted) < e.set.cfg.Handoff
+	return e.fits(&f.Next.Value.Want) && e.young()
 }
 
 // Amend returns the comparisons and operations with which the entry passes on, in place of those with

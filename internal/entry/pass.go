@@ -1,10 +1,6 @@
 package entry
 
-import (
-	"time"
-
-	"github.com/phpgao/elock/internal/xctx"
-)
+import "github.com/phpgao/elock/internal/xctx"
 
 // Pass gives e away without contacting etcd: to the next goroutine in line, or
 // for a while to nobody. notify is called before that.
@@ -19,7 +15,7 @@ func (e *Entry) Pass(notify func()) bool {
 	if next == nil {
 		return e.retention != nil && e.park(notify)
 	}
-	if time.Since(e.granted) >= e.set.cfg.Handoff {
+	if !e.young() {
 		return false
 	}
 	notify()

@@ -44,7 +44,7 @@ const retry = time.Second
 
 // Stay returns a Stay of an entry whose lock is held, or was until now. It sends nothing.
 func (c *Config) Stay(e *queue.Entry, until time.Time) *Stay {
-	r := e.Record
+	r := e.Record()
 	r.Until = until.Round(0).UTC()
 	return &Stay{cfg: c, entry: e, until: until, value: string(r.Encode())}
 }

@@ -87,7 +87,7 @@ func (b *bed) moved() {
 	if kv == nil || kv.CreateRevision != b.e.Rev || kv.Lease == b.e.LeaseID {
 		b.t.Fatalf("the entry is %v", kv)
 	}
-	if r, ok := record.Parse(kv.Value); !ok || !r.Until.Equal(b.began.Add(d)) || r.Owner != "a" || r.Nonce != b.e.Record.Nonce {
+	if r, ok := record.Parse(kv.Value); !ok || !r.Until.Equal(b.began.Add(d)) || r.Owner != "a" || r.Nonce != b.e.Record().Nonce {
 		b.t.Errorf("its record is %s", kv.Value)
 	}
 }

@@ -123,7 +123,7 @@ func (q *Question) rewritten(ctx context.Context) (bool, error) {
 			return false, errUntold
 		case kv.ModRevision <= q.Entry.Mod:
 			return false, nil
-		case record.HasNonce(kv, q.Entry.Record.Nonce) && !record.Evicted(kv) && record.Requested(kv) == nil:
+		case record.HasNonce(kv, q.Entry.Record().Nonce) && !record.Evicted(kv) && record.Requested(kv) == nil:
 			return true, nil
 		}
 		// That was Evict, a request for the lock, or somebody by hand; what was it before?

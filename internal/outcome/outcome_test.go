@@ -66,7 +66,7 @@ func (b *bed) carryOut() {
 
 // rewrite puts the record again, after a change.
 func (b *bed) rewrite(change func(*record.Record)) clientv3.Op {
-	r := b.e.Record
+	r := b.e.Record()
 	change(&r)
 	return clientv3.OpPut(b.e.Name, string(r.Encode()), clientv3.WithIgnoreLease())
 }

@@ -18,7 +18,7 @@ var ErrEvicted = errors.New("locker: queue entry is marked as evicted")
 // place.ErrDisplaced if e is gone, and with ErrEvicted. After another error, inDoubt says that the text may have been put, or may
 // yet be, but not after that of a later call. One call may run at a time. It sets Mod, and what the Record announces.
 func (e *Entry) Announce(ctx context.Context, text string) (inDoubt bool, err error) {
-	next := e.Record
+	next := e.Record()
 	next.Announce(text)
 	err = e.set.cfg.Etcd.Persist(ctx, func(ctx context.Context) error {
 		for {
@@ -55,7 +55,7 @@ func (e *Entry) Announce(ctx context.Context, text string) (inDoubt bool, err er
 		}
 	})
 	if err == nil {
-		e.Record = next
+		e.whole = &next
 	}
 	return inDoubt && err != nil, err
 }

@@ -15,12 +15,17 @@ import (
 	"github.com/phpgao/elock/internal/record"
 )
 
+func announced(e *Entry) string {
+	r := e.Record()
+	return r.Announcement()
+}
+
 // announced wants e to be in etcd with that text.
 func (b *bed) announced(e *Entry, text string) {
 	b.t.Helper()
 	b.holds(e)
-	if r, ok := record.Parse(b.kvs()[0].Value); !ok || r.Announcement() != text || e.Record.Announcement() != text || r.Nonce != e.Record.Nonce {
-		b.t.Fatalf("in etcd: %+v; the entry has %q", r, e.Record.Announcement())
+	if r, ok := record.Parse(b.kvs()[0].Value); !ok || r.Announcement() != text || announced(e) != text || r.Nonce != e.Record().Nonce {
+		b.t.Fatalf("in etcd: %+v; the entry has %q", r, announced(e))
 	}
 }
 
@@ -89,11 +94,11 @@ func TestWhoseEntryIsGoneAnnouncesNothing(t *testing.T) {
 		"deleted": {func(b *bed, e *Entry) { b.delete(e.Name) }, place.ErrDisplaced},
 		"replaced": {func(b *bed, e *Entry) {
 			b.delete(e.Name)
-			proctest.Must(b.Other.Put(b.t.Context(), e.Name, string(e.Record.Encode()), clientv3.WithLease(clientv3.LeaseID(e.LeaseID))))
+			proctest.Must(b.Other.Put(b.t.Context(), e.Name, string(e.Record().Encode()), clientv3.WithLease(clientv3.LeaseID(e.LeaseID))))
 		}, place.ErrDisplaced},
 		"without its lease": {func(b *bed, e *Entry) { proctest.Must(b.Other.Put(b.t.Context(), e.Name, "by hand")) }, place.ErrDisplaced},
 		"evicted": {func(b *bed, e *Entry) {
-			r := e.Record
+			r := e.Record()
 			r.Evicted = true
 			proctest.Must(b.Other.Put(b.t.Context(), e.Name, string(r.Encode()), clientv3.WithIgnoreLease()))
 		}, ErrEvicted},
@@ -110,8 +115,8 @@ func TestWhoseEntryIsGoneAnnouncesNothing(t *testing.T) {
 						t.Errorf("%v, %v, want %v", inDoubt, err, c.want)
 					}
 					after := b.kvs()
-					if len(after) != len(before) || len(after) > 0 && after[0].ModRevision != before[0].ModRevision || e.Record.Announcement() != "" {
-						t.Errorf("in etcd: %v; the entry has %q", after, e.Record.Announcement())
+					if len(after) != len(before) || len(after) > 0 && after[0].ModRevision != before[0].ModRevision || announced(e) != "" {
+						t.Errorf("in etcd: %v; the entry has %q", after, announced(e))
 					}
 				})
 			})
@@ -137,7 +142,7 @@ func TestAnAnnouncementKeepsARequest(t *testing.T) {
 			inBed(t, func(t *testing.T, b *bed) {
 				e := b.alone()
 				b.obtain(e, false)
-				asked := e.Record
+				asked := e.Record()
 				asked.Request = &record.Request{By: "ops"}
 				proctest.Must(b.Other.Put(t.Context(), e.Name, string(asked.Encode()), clientv3.WithIgnoreLease()))
 				for _, text := range []string{"first", "second"} {

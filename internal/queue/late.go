@@ -26,7 +26,7 @@ type lateWrite struct {
 // which entry e has, or had, from another try, if any.
 func (e *Entry) mayComeLate() {
 	e.putInDoubt = false
-	e.set.late.Add(lateWrite{e.Key, e.Name, e.Record.Nonce, e.Rev, e.Lease})
+	e.set.late.Add(lateWrite{e.Key, e.Name, e.nonce, e.Rev, e.Lease})
 }
 
 // removeLate looks for writes, and removes those that have come.

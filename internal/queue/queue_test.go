@@ -346,7 +346,7 @@ func TestAnEntryThatSomebodyElseRemovedIsNotLeft(t *testing.T) {
 			e := b.alone()
 			b.obtain(e, false)
 			if fates != nil { // in doubt: the record says that it was evicted
-				r := e.Record
+				r := e.Record()
 				r.Evicted = true
 				proctest.Must(b.Other.Put(t.Context(), e.Name, string(r.Encode()), clientv3.WithIgnoreLease()))
 			}
@@ -361,7 +361,7 @@ func TestAnEntryThatSomebodyElseRemovedIsNotLeft(t *testing.T) {
 
 func TestTheFateOfAnEntry(t *testing.T) {
 	mark := func(b *bed, e *Entry) {
-		r := e.Record
+		r := e.Record()
 		r.Evicted = true
 		proctest.Must(b.Other.Put(b.t.Context(), e.Name, string(r.Encode()), clientv3.WithIgnoreLease()))
 		b.delete(e.Name)
@@ -374,11 +374,11 @@ func TestTheFateOfAnEntry(t *testing.T) {
 		"deleted": {func(b *bed, e *Entry) { b.delete(e.Name) }, 0, false},
 		"evicted": {mark, 0, true},
 		"moved over the mark": {func(b *bed, e *Entry) {
-			r := e.Record
+			r := e.Record()
 			r.Evicted = true
 			proctest.Must(b.Other.Put(b.t.Context(), e.Name, string(r.Encode()), clientv3.WithIgnoreLease()))
 			other := proctest.Must(b.Other.Grant(b.t.Context(), 1000)).ID
-			proctest.Must(b.Other.Put(b.t.Context(), e.Name, string(e.Record.Encode()), clientv3.WithLease(other)))
+			proctest.Must(b.Other.Put(b.t.Context(), e.Name, string(e.Record().Encode()), clientv3.WithLease(other)))
 			b.delete(e.Name)
 		}, 0, true},
 		"lease ended":  {func(b *bed, e *Entry) { proctest.Must(b.Other.Revoke(b.t.Context(), e.Lease.ID())) }, lease.Expired, false},
@@ -585,7 +585,7 @@ func TestHowSeveralEntriesWentIsFoundAtOnce(t *testing.T) {
 					b.obtain(e, false)
 					entries = append(entries, e)
 				}
-				evicted := entries[0].Record
+				evicted := entries[0].Record()
 				evicted.Evicted = true
 				proctest.Must(b.Other.Put(t.Context(), entries[0].Name, string(evicted.Encode()), clientv3.WithIgnoreLease()))
 				b.delete(entries[0].Name)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
@@ -54,13 +55,18 @@ func (s *Set) LateWrites() int { return s.late.Len() }
 type Entry struct {
 	place.Place // its name may be changed before it is sent
 
-	Lease  *lease.Lease
-	Record record.Record // its value; Announce changes what it announces
-	Mod    int64         // the revision at which its record was last put; who puts it again sets this
-	Read   *record.Read  // what it read as it became the first, or later; who takes it sets this to nil
+	Lease *lease.Lease
+	Mod   int64        // the revision at which its record was last put; who puts it again sets this
+	Read  *record.Read // what it read as it became the first, or later; who takes it sets this to nil
 
 	// Successor is perhaps in etcd instead: see Replace. Clean removes it, too.
 	Successor *Entry
+
+	// its record, with the Claim; a whole one is kept only for what few have
+	owner string
+	since time.Time
+	nonce uint64
+	whole *record.Record // nil: it says no more
 
 	set            *Set
 	reads          []string         // what joining the queue also reads
@@ -75,7 +81,11 @@ type Entry struct {
 // reads the keys of reads.
 func (s *Set) Entry(key keyspace.Key, l *lease.Lease, r record.Record, reads []string) Entry {
 	r.Version, r.Nonce = record.Version, s.nonce.Add(1)
-	e := Entry{Place: place.New(&s.cfg.Config), Lease: l, Record: r, set: s, reads: reads}
+	e := Entry{Place: place.New(&s.cfg.Config), Lease: l, owner: r.Owner, since: r.Since, nonce: r.Nonce, set: s, reads: reads}
+	if len(r.Annotations) > 0 || r.Announcement() != "" {
+		whole := r
+		e.whole = &whole
+	}
 	e.Key = key
 	dir := key.Path(s.cfg.Prefix)
 	var id [16]byte
@@ -84,8 +94,16 @@ func (s *Set) Entry(key keyspace.Key, l *lease.Lease, r record.Record, reads []s
 	return e
 }
 
+// Record returns e's value. Announce changes what it announces.
+func (e *Entry) Record() record.Record {
+	if e.whole != nil {
+		return *e.whole
+	}
+	return record.Record{Version: record.Version, Owner: e.owner, Mode: e.Mode(), Since: e.since, Nonce: e.nonce, Slots: e.Slots, Weight: e.Weight}
+}
+
 // wrote reports whether kv, which has e's name, was put for e and no other entry.
-func (e *Entry) wrote(kv *mvccpb.KeyValue) bool { return record.HasNonce(kv, e.Record.Nonce) }
+func (e *Entry) wrote(kv *mvccpb.KeyValue) bool { return record.HasNonce(kv, e.nonce) }
 
 // dirEnd is where the names that begin with e.Dir, and so with a last slash, end.
 func (e *Entry) dirEnd() []byte {

@@ -48,7 +48,7 @@ func (e *Entry) optimistic() batch.Txn {
 // entry puts e, as put does an entry under its lease.
 func (e *Entry) entry(put clientv3.Op) clientv3.Op {
 	put.WithKeyBytes([]byte(e.Name))
-	put.WithValueBytes(e.Record.Encode())
+	put.WithValueBytes(e.Record().Encode())
 	return put
 }
 

@@ -78,7 +78,7 @@ func (r *Retention) publish(ctx context.Context, retained bool) bool {
 
 // Put puts the record of e again, which says whether the lock is perhaps only retained.
 func Put(e *queue.Entry, retained bool) clientv3.Op {
-	r := e.Record
+	r := e.Record()
 	r.Retained = retained
 	return clientv3.OpPut(e.Name, string(r.Encode()), clientv3.WithIgnoreLease())
 }
