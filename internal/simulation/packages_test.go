@@ -164,7 +164,7 @@ var packageMistakes = []mistake{
 	{"all are looked for at a time", "internal/latewrite:(*List).round", "min(len(due), l.batch)", "len(due)"},
 
 	{"a lane goes to the second in line", "internal/lane:(*Table).pass", "next := l.line.first\n", "next := l.line.first\n\tif next != nil {\n\t\tl.line.remove(next)\n\t\tl.line.push(next)\n\t\tnext = l.line.first\n\t}\n"},
-	{"a lane that nobody waits for stays", "internal/lane:(*Table).pass", "delete(s.m, key)", ""},
+	{"a lane that nobody waits for stays", "internal/lane:(*Table).pass", "s.close(key, l)", ""},
 	{"one that gave up stays in line", "internal/lane:(*Table).withdraw", "l.line.remove(w)", "_ = l.line"},
 	{"a lane that passes to one that gives up is lost", "internal/lane:(*Table).withdraw", "t.pass(s, key, w.seat)", "_ = s"},
 	{"what comes to one that gives up is lost", "internal/lane:(*Table).withdraw", "if w.c == nothing {", "if true {"},
@@ -371,7 +371,7 @@ var packageMistakes = []mistake{
 	{"leases are asked for as one", "internal/queue:byLease", "if !ok {", "if ok = len(groups) > 0; !ok {"},
 
 	{"a lane that comes as the process ends is used", "internal/entry:(*Set).occupy", " || s.cfg.Drain.Err() != nil)", " || false)"},
-	{"an entry passes on for ever", "internal/entry:(*Entry).Pass", "time.Since(e.granted) >= e.set.cfg.Handoff", "time.Since(e.granted) < 0"},
+	{"an entry passes on for ever", "internal/entry:(*Entry).Pass", "!e.young()", "e == nil"},
 	{"two holds have one turn", "internal/entry:(*Entry).Pass", "e.turn++", "_ = e.turn"},
 	{"an entry serves more holds than it has turns", "internal/entry:(*Entry).passable", "e.turn < e.set.cfg.Turns && ", ""},
 	{"an entry that was asked for passes on", "internal/entry:(*Entry).passable", "!e.Asked.Load() && ", ""},
