@@ -85,15 +85,15 @@ func (h *Hold) notifyEnd() {
 	}
 	h.mu.Lock()
 	d := HoldEndData{Key: h.Key(), Token: h.token, Held: h.held, Cause: h.cause, AtRisk: h.warned, Requested: h.wanted != nil}
-	told, first := h.told, h.told == nil
+	told, first := h.hooked.told, h.hooked.told == nil
 	if first {
 		told = make(chan struct{})
-		h.told = told
+		h.hooked.told = told
 	}
 	h.mu.Unlock()
 	if first {
 		defer close(told)
-		hooks.holdEnd(h.contexts, d)
+		hooks.holdEnd(h.hooked.contexts, d)
 		return
 	}
 	select {

@@ -21,17 +21,17 @@ import (
 // A Hold is a lock that is held. Its methods may be called from several
 // goroutines.
 type Hold struct {
-	l        *Locker
-	entry    *entry.Entry
-	token    Token
-	maxHeld  time.Duration // 0: without limit
-	since    time.Time
-	read     *record.Read      // as ReadKeys says
-	outer    *Hold             // the hold under whose context this one was acquired
-	caller   context.Context   // of the acquire, with what hooks added
-	contexts callback.Contexts // of the hooks' HoldStart
-	stay     *linger.Stay      // of the goroutine that has ended the hold; nil if the entry need not stay
-	turn     chan struct{}     // full while a call of Announce runs; nil if the hold announces nothing
+	l       *Locker
+	entry   *entry.Entry
+	token   Token
+	maxHeld time.Duration // 0: without limit
+	since   time.Time
+	read    *record.Read    // as ReadKeys says
+	outer   *Hold           // the hold under whose context this one was acquired
+	caller  context.Context // of the acquire, with what hooks added
+	hooked  *hooked         // nil if there are no hooks
+	stay    *linger.Stay    // of the goroutine that has ended the hold; nil if the entry need not stay
+	turn    chan struct{}   // full while a call of Announce runs; nil if the hold announces nothing
 
 	mu      sync.Mutex      // guards all that follows
 	set     *HoldSet        // that it is of; nil if of none
@@ -45,7 +45,6 @@ type Hold struct {
 	requested chan struct{}   // closed when wanted is set; nil until asked for
 
 	held time.Duration // how long the lock was held; 0 until the hold ends
-	told chan struct{} // closed when HoldEnd has run; nil until a goroutine begins to run it
 	done chan struct{} // closed when settled becomes true; nil until somebody waits for that
 
 	fenced    bool // Fence was called
@@ -54,6 +53,12 @@ type Hold struct {
 	committed bool // Commit was carried out, whatever becomes of the lock then
 	settled   bool // the release is over: the lock is free, passed on, or lost
 	early     bool // freesEarly was called; guarded by mu of the Locker instead
+}
+
+// A hooked is what a hold has for its hooks.
+type hooked struct {
+	contexts callback.Contexts // of their HoldStart
+	told     chan struct{}     // closed when HoldEnd has run; nil until a goroutine begins to run it; guarded by mu of the Hold
 }
 
 type underKey struct{}
@@ -118,8 +123,12 @@ func (l *Locker) add(h *Hold) error {
 
 // start calls HoldStart.
 func (h *Hold) start(waited time.Duration) {
-	h.l.hooks.holdStart(&h.contexts, h.caller, HoldStartData{Key: h.Key(), Token: h.token, Waited: waited, Shared: h.Shared(), Slots: h.entry.Slots, Weight: h.entry.Weight})
-	h.caller = h.contexts.Last(h.caller)
+	if len(h.l.hooks.All) == 0 {
+		return
+	}
+	h.hooked = new(hooked)
+	h.l.hooks.holdStart(&h.hooked.contexts, h.caller, HoldStartData{Key: h.Key(), Token: h.token, Waited: waited, Shared: h.Shared(), Slots: h.entry.Slots, Weight: h.entry.Weight})
+	h.caller = h.hooked.contexts.Last(h.caller)
 }
 
 // heldBy reports whether ctx descends from a live hold of the lock that l

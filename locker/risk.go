@@ -88,7 +88,7 @@ func (h *Hold) tellRisk() {
 		}
 		h.warns, h.warned = true, at
 		h.mu.Unlock()
-		hooks.holdRisk(h.contexts, HoldRiskData{Key: h.Key(), Token: h.token, AtRisk: at, Remaining: max(0, h.entry.Lease.Remaining())})
+		hooks.holdRisk(h.hooked.contexts, HoldRiskData{Key: h.Key(), Token: h.token, AtRisk: at, Remaining: max(0, h.entry.Lease.Remaining())})
 		h.mu.Lock()
 		h.warns = false
 		h.mu.Unlock()
