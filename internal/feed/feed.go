@@ -109,6 +109,8 @@ func (f *Feed) round() (ended bool) {
 				return false
 			}
 			f.take(resp)
+		case <-w.ctx.Done(): // as in next
+			return false
 		case <-f.quiet.C:
 			if f.idle() {
 				return true

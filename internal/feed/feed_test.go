@@ -381,6 +381,30 @@ func TestFollowTellsItsFollowerEverything(t *testing.T) {
 	})
 }
 
+func TestAllEndsThoughTheClientHangs(t *testing.T) {
+	for name, watch := range map[string]func(b *bed, ctx context.Context){
+		"feed":   func(b *bed, _ context.Context) { b.Open("d/", clientv3.WithPrefix()) },
+		"follow": func(b *bed, ctx context.Context) { b.Follow(ctx, "d/", Follower{Placed: func() {}, Broken: func() {}}) },
+		"first":  func(b *bed, ctx context.Context) { _, _, _ = b.First(ctx, "d/a", 20) },
+		"since":  func(b *bed, ctx context.Context) { _ = b.Since(ctx, "d/a", 20, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBed(t, func(t *testing.T, b *bed) {
+				b.set(func() { b.hangs = true })
+				ctx, cancel := context.WithCancel(t.Context())
+				b.goroutines.Go(func() { watch(b, ctx) })
+				synctest.Wait()
+				if running, _, _ := b.counts(); running != 1 {
+					t.Fatalf("%d watches", running)
+				}
+				cancel()
+				b.end()
+				b.wantRunning(t, 0)
+			})
+		})
+	}
+}
+
 func TestFirstFindsAnEventOfThePast(t *testing.T) {
 	inBed(t, func(t *testing.T, b *bed) {
 		b.delete("key")

@@ -32,7 +32,7 @@ func (h *Hub) followRound(ctx context.Context, key string, to Follower, opts []c
 	}
 	defer w.close()
 	for {
-		resp, ok := <-w.changes
+		resp, ok := w.next()
 		switch err := w.take(resp, ok); {
 		case err != nil && w.created:
 			to.Broken()
@@ -67,7 +67,7 @@ func (h *Hub) First(ctx context.Context, key string, from int64, opts ...clientv
 // first waits for the first event of w.
 func (w *watch) first() (ev *clientv3.Event, compacted int64, err error) {
 	for {
-		resp, ok := <-w.changes
+		resp, ok := w.next()
 		if err := w.take(resp, ok); err != nil {
 			return nil, resp.CompactRevision, err
 		}

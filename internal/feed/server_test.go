@@ -32,6 +32,7 @@ type server struct {
 	brief   bool            // watches end as soon as they are in place
 	dead    bool            // watches end with the error of a dead token, once they are in place
 	noProbe bool            // requests for progress are not answered
+	hangs   bool            // watches that their callers end stay open, as those of a client that hangs
 	latency time.Duration   // of the answer to a watch
 }
 
@@ -86,7 +87,9 @@ func (s *server) Watch(ctx context.Context, key string, opts ...clientv3.OpOptio
 	context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.end(w)
+		if !s.hangs {
+			s.end(w)
+		}
 	})
 	return w.ch
 }

@@ -24,7 +24,7 @@ func (h *Hub) Since(ctx context.Context, key string, from int64, take func([]*cl
 	}
 	defer w.close()
 	for {
-		resp, ok := <-w.changes
+		resp, ok := w.next()
 		if err := w.take(resp, ok); err != nil {
 			if !ok && w.created && round.Err() != nil {
 				return nil

@@ -95,6 +95,16 @@ func (h *Hub) bound(began time.Time, cancel context.CancelFunc) (silent func() b
 
 func (w *watch) close() { w.cancel() }
 
+// next waits for a response of the watch. It returns false once the watch has ended. etcd's client may fail to say so: see
+// "Close of etcd's client" in docs/guarantees.md.
+func (w *watch) next() (resp clientv3.WatchResponse, ok bool) {
+	select {
+	case resp, ok = <-w.changes:
+	case <-w.ctx.Done():
+	}
+	return resp, ok
+}
+
 // roundTime is how long the watch of a feed lasts.
 func (h *Hub) roundTime() time.Duration { return max(maxRound, time.Duration(h.count.Load())*perFeed) }
 

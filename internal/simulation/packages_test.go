@@ -36,6 +36,8 @@ var packageMistakes = []mistake{
 	{"what is patient goes as soon as another has ended", "internal/batch:(*Batcher).finish", "if b.eager > 0 {", "if len(b.queue) > b.left {"},
 	{"what is patient is left when another has ended", "internal/batch:(*Batcher).finish", "b.wait()", "_ = 0"},
 
+	{"a watch ends only as the client says so", "internal/feed:(*watch).next", "case <-w.ctx.Done():", "case <-context.Background().Done():"},
+	{"a feed ends only as the client says so", "internal/feed:(*Feed).round", "case <-w.ctx.Done():", "case <-context.Background().Done():"},
 	{"a feed vouches for what was before its watch", "internal/feed:(*Feed).take", "if resp.Created {\n\t\tf.state.Since = resp.Header.Revision", "if resp.Created {\n\t\tf.state.Since = 1"},
 	{"a feed forgets deletions and does not say so", "internal/feed:(*Feed).take", "clear(f.state.deleted)\n\t\tf.state.Since = resp.Header.Revision", "clear(f.state.deleted)"},
 	{"a sign of life wakes all who wait", "internal/feed:(*Feed).take", "if !resp.Created && len(resp.Events) == 0 {", "if false {"},
