@@ -55,15 +55,20 @@ func simulate(t *testing.T, seed uint64) (w *world) {
 		for i := range 1 + w.IntN(w.maxKeys()) {
 			w.keys = append(w.keys, keyspace.MustNew[int]("k").Key(i))
 		}
-		for i := range 2 + w.IntN(3) {
+		processes, workers := 2+w.IntN(3), 4
+		if w.Chance(0.1) { // a long queue
+			processes, workers = 14, 1
+			w.keys = w.keys[:1]
+		}
+		for i := range processes {
 			w.procs = append(w.procs, w.newProcess(fmt.Sprintf("p%d", i)))
 		}
 		var wg sync.WaitGroup
-		workers := uint64(0)
+		n := uint64(0)
 		for _, p := range w.procs {
-			for range 1 + w.IntN(4) {
-				workers++
-				wg.Go(worker{p, simtest.NewDice(seed, workers)}.work)
+			for range 1 + w.IntN(workers) {
+				n++
+				wg.Go(worker{p, simtest.NewDice(seed, n)}.work)
 			}
 		}
 		wg.Go(w.torment)
