@@ -156,11 +156,14 @@ func parent(all map[string]*span, s *span) *span {
 	return &span{}
 }
 
+// rounding is how far apart two ends may seem that are one: Jaeger has a start and a duration, each in whole microseconds.
+const rounding = time.Microsecond
+
 // addsUp checks that acquire and hold follow each other, and fill their parents.
 func addsUp(t *testing.T, all map[string]*span) {
 	for _, a := range named(all, "elock.acquire") {
 		h := holdOf(all, a)
-		if h.start() < a.end()-time.Microsecond {
+		if h.start() < a.end()-rounding {
 			t.Errorf("the hold begins %v before its acquire ends", a.end()-h.start())
 		}
 		waited := time.Duration(seconds(t, h, "elock.wait") * float64(time.Second))
@@ -174,12 +177,12 @@ func addsUp(t *testing.T, all map[string]*span) {
 			}
 			continue
 		}
-		if parent(all, h) != request || request.start() > a.start() || request.end() < h.end() {
+		if parent(all, h) != request || request.start() > a.start() || request.end() < h.end()-rounding {
 			t.Errorf("%s does not span its lock", request.Name)
 		}
 	}
 	for _, w := range named(all, "work") {
-		if h := parent(all, w); h.Name != "elock.hold" || w.start() < h.start() || w.end() > h.end() {
+		if h := parent(all, w); h.Name != "elock.hold" || w.start() < h.start() || w.end() > h.end()+rounding {
 			t.Errorf("the work is under %q, and not within it", h.Name)
 		}
 	}
