@@ -42,13 +42,13 @@ func (c *client) begin(h held, key int, call int64) *stint {
 	return s
 }
 
-// findLease looks which lease the lock's entry has. The hold's fence would tell, but a lock whose fence was asked for does
-// not pass on within the process.
+// findLease looks which lease the lock's entry had at first: it may be gone already. The hold's fence would tell, but a lock whose fence was asked for does
+// not pass on within the process. If the revision is compacted, it stays unknown.
 func (s *stint) findLease(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	rev := int64(s.token >> 16)
-	resp, err := s.c.etcd.Get(ctx, lockOf(s.key).Path(prefix), clientv3.WithPrefix(),
+	resp, err := s.c.etcd.Get(ctx, lockOf(s.key).Path(prefix), clientv3.WithPrefix(), clientv3.WithRev(rev),
 		clientv3.WithMinCreateRev(rev), clientv3.WithMaxCreateRev(rev))
 	if err == nil && len(resp.Kvs) == 1 {
 		s.c.journal.add(event{Kind: leased, Key: s.key, Token: s.token, Lease: resp.Kvs[0].Lease, At: now()})
