@@ -152,6 +152,9 @@ func (f *follower) watch(ctx context.Context, open time.Duration) error {
 		case resp, ok := <-changes:
 			err = hear(resp, ok)
 			continue
+		case <-ctx.Done(): // etcd's client may fail to close changes
+			err = ctx.Err()
+			continue
 		case <-look.C:
 		}
 		select { // the caller may have been busy: take what has come meanwhile before looking for silence

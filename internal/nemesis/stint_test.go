@@ -42,8 +42,8 @@ func (c *client) begin(h held, key int, call int64) *stint {
 	return s
 }
 
-// findLease looks which lease the lock's entry had at first: it may be gone already. The hold's fence would tell, but a lock whose fence was asked for does
-// not pass on within the process. If the revision is compacted, it stays unknown.
+// findLease looks which lease the lock's entry had at first: it may be gone already. If that past is compacted, the lease stays
+// unknown. The hold's fence would tell, but a lock whose fence was asked for does not pass on within the process.
 func (s *stint) findLease(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
