@@ -323,6 +323,41 @@ func TestAWatchThatWentSilentIsReplacedAndMissesNothing(t *testing.T) {
 	})
 }
 
+// A hungWatcher never closes the channel of a watch.
+type hungWatcher struct{ clientv3.Watcher }
+
+func (w hungWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	in, out := w.Watcher.Watch(ctx, key, opts...), make(chan clientv3.WatchResponse)
+	go func() {
+		for resp := range in {
+			select {
+			case out <- resp:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out
+}
+
+func TestAWatchEndsThoughTheClientHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client := lockertest.Client(lockertest.New(t))
+		own := clientv3.NewCtxClient(client.Ctx())
+		own.KV, own.Lease, own.Watcher = client.KV, client.Lease, hungWatcher{client.Watcher}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		began := time.Now()
+		time.AfterFunc(10*time.Millisecond, cancel)
+		for _, err := range counter(newLocker(t, own, locker.WithPrefix("p"))).Watch(ctx) {
+			wantErr(t, err, nil)
+		}
+		if took := time.Since(began); took > 20*time.Millisecond {
+			t.Errorf("it ends %v after its context", took-10*time.Millisecond)
+		}
+	})
+}
+
 // A notedWatcher notes what watches are asked for.
 type notedWatcher struct {
 	clientv3.Watcher
