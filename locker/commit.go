@@ -59,7 +59,7 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	}
 	defer func() { p.Unlock() }()
 	a := p.Persist(ctx, outcome.Answer{})
-	if kv := p.Asked(a); p.Stays && kv != nil {
+	if kv := p.Txn.Rewritten(a); p.Stays && kv != nil {
 		rest := ctx.For(calls.Patience)
 		done, err := p.question(h.entry).Rewritten(rest, kv)
 		rest.Stop()
@@ -98,13 +98,13 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 }
 
 // forNext reports whether the transaction may have failed only because it also does
-// something for the next goroutine here: it puts or reads keys for it.
+// something for the next one: it puts or reads keys for it.
 func (p *commitPlan) forNext(a outcome.Answer) bool {
 	switch p.Verdict(a) {
 	case outcome.ComparisonFailed:
 		return p.Successor != nil
 	case outcome.Rejected:
-		return p.Stays || p.Next != nil
+		return p.Stays || p.Tells || p.Next != nil
 	}
 	return false
 }

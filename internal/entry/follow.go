@@ -17,6 +17,7 @@ type Following struct {
 	Next      *Waiter // who gets the lock then, with the entry or its successor; perhaps nil
 	Stays     bool    // the entry does not leave, but is put again
 	Successor *Entry  // joins the queue where the entry leaves it, for Next; nil if none does
+	Tells     bool    // the next in the queue in etcd is told its turn, as nobody follows here
 
 	e      *Entry
 	unlock func()
@@ -63,7 +64,11 @@ func (f *Following) Amend(held []clientv3.Cmp, exit []clientv3.Op) ([]clientv3.C
 		}
 	case f.Successor != nil:
 		held = append(held, record.Created(f.Successor.Name, 0))
-		exit = append(exit, f.Successor.Join()...)
+		exit = append(append(exit, f.Successor.Join()...), f.e.TellTurn()...)
+	case f.e != nil:
+		turn := f.e.TellTurn()
+		f.Tells = len(turn) > 0
+		exit = append(exit, turn...)
 	}
 	return held, exit
 }

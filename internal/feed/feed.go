@@ -19,6 +19,7 @@ const (
 // A Feed is a watch that all share who have opened it. Its methods may be called from several goroutines.
 type Feed struct {
 	hub   *Hub
+	name  string // in the hub
 	key   string
 	opts  []clientv3.OpOption
 	quiet *time.Timer // has run look whether anybody still uses it
@@ -48,8 +49,8 @@ type State struct {
 // Deleted returns the revision of the last deletion of key that the feed remembers, 0 if there is none.
 func (s State) Deleted(key string) int64 { return s.deleted[key] }
 
-func newFeed(h *Hub, key string, opts []clientv3.OpOption) *Feed {
-	f := &Feed{hub: h, key: key, opts: opts, quiet: time.NewTimer(keepFor), changed: make(chan struct{})}
+func newFeed(h *Hub, name, key string, opts []clientv3.OpOption) *Feed {
+	f := &Feed{hub: h, name: name, key: key, opts: opts, quiet: time.NewTimer(keepFor), changed: make(chan struct{})}
 	f.quiet.Stop()
 	f.state = State{Changed: f.changed, deleted: make(map[string]int64)}
 	return f

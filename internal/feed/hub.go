@@ -51,8 +51,15 @@ func (h *Hub) Has(key string) bool {
 
 // Open returns the feed of a key, or of what opts make of it: they must be the same for each Open of that key. The caller must call
 // Close once. When the Hub has ended, the feed stays as it is, and tells nothing.
-func (h *Hub) Open(key string, opts ...clientv3.OpOption) *Feed {
-	f, fresh := h.enter(key, opts)
+func (h *Hub) Open(key string, opts ...clientv3.OpOption) *Feed { return h.open(key, key, opts) }
+
+// OpenPuts is Open for a feed that tells of no deletion of the key, and is another one than that of Open.
+func (h *Hub) OpenPuts(key string) *Feed {
+	return h.open(key+"\x00", key, []clientv3.OpOption{clientv3.WithFilterDelete()})
+}
+
+func (h *Hub) open(name, key string, opts []clientv3.OpOption) *Feed {
+	f, fresh := h.enter(name, key, opts)
 	switch {
 	case !fresh:
 	case h.cfg.Spawn(f.run):
@@ -65,14 +72,14 @@ func (h *Hub) Open(key string, opts ...clientv3.OpOption) *Feed {
 	return f
 }
 
-// enter returns the feed of a key, with one user more, and whether it is new.
-func (h *Hub) enter(key string, opts []clientv3.OpOption) (f *Feed, fresh bool) {
+// enter returns the feed of a name, with one user more, and whether it is new.
+func (h *Hub) enter(name, key string, opts []clientv3.OpOption) (f *Feed, fresh bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	f = h.feeds[key]
+	f = h.feeds[name]
 	if fresh = f == nil; fresh {
-		f = newFeed(h, key, opts)
-		h.feeds[key] = f
+		f = newFeed(h, name, key, opts)
+		h.feeds[name] = f
 		h.count.Add(1)
 	}
 	f.mu.Lock()
@@ -96,6 +103,6 @@ func (h *Hub) end(f *Feed) bool {
 
 // drop forgets a feed. The caller holds mu.
 func (h *Hub) drop(f *Feed) {
-	delete(h.feeds, f.key)
+	delete(h.feeds, f.name)
 	h.count.Add(-1)
 }

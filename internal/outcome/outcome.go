@@ -123,10 +123,10 @@ func (q *Question) rewritten(ctx context.Context) (bool, error) {
 			return false, errUntold
 		case kv.ModRevision <= q.Entry.Mod:
 			return false, nil
-		case record.HasNonce(kv, q.Entry.Record().Nonce) && !record.Evicted(kv) && record.Requested(kv) == nil:
+		case record.HasNonce(kv, q.Entry.Record().Nonce) && !record.Evicted(kv) && record.Requested(kv) == nil && record.TurnOf(kv) == nil:
 			return true, nil
 		}
-		// That was Evict, a request for the lock, or somebody by hand; what was it before?
+		// That was Evict, a request for the lock, the owner ahead who told it its turn, or somebody by hand; what was it before?
 		var err error
 		if kv, err = q.at(ctx, kv.Key, kv.ModRevision-1); err != nil {
 			return false, err

@@ -71,6 +71,12 @@ func (b *bed) rewrite(change func(*record.Record)) clientv3.Op {
 	return clientv3.OpPut(b.e.Name, string(r.Encode()), clientv3.WithIgnoreLease())
 }
 
+// tellTurn tells the entry its turn, as the one ahead does.
+func (b *bed) tellTurn() clientv3.Op {
+	kv := proctest.Must(b.Other.Get(b.t.Context(), b.e.Name)).Kvs[0]
+	return clientv3.OpPut(b.e.Name, record.WithTurn([]record.Follower{{Rev: kv.CreateRevision, Value: kv.Value}}), clientv3.WithIgnoreLease())
+}
+
 // does has somebody carry out a transaction.
 func (b *bed) does(ops ...clientv3.Op) {
 	b.t.Helper()
@@ -166,6 +172,9 @@ func TestOfAnEntryThatStaysTheRecordTells(t *testing.T) {
 		"carried out, and evicted":         {func(b *bed) { b.carryOut(); b.does(b.rewrite(mark)) }, true},
 		"carried out, and asked for":       {func(b *bed) { b.carryOut(); b.does(b.rewrite(ask)) }, true},
 		"asked for":                        {func(b *bed) { b.does(b.rewrite(ask)) }, false},
+		"told its turn":                    {func(b *bed) { b.does(b.tellTurn()) }, false},
+		"told its turn, and asked for":     {func(b *bed) { b.does(b.tellTurn()); b.does(b.rewrite(ask)) }, false},
+		"told its turn, carried out":       {func(b *bed) { b.does(b.tellTurn()); b.carryOut() }, true},
 		"asked for and evicted":            {func(b *bed) { b.does(b.rewrite(ask)); b.does(b.rewrite(mark)) }, false},
 		"evicted":                          {func(b *bed) { b.does(b.rewrite(mark)) }, false},
 		"carried out, evicted and removed": {func(b *bed) { b.carryOut(); b.does(b.rewrite(mark)); b.does(clientv3.OpDelete(b.e.Name)) }, true},

@@ -69,13 +69,17 @@ func (t *Txn) Missing(a Answer) int {
 	return -1
 }
 
-// Asked returns the first entry if a comparison of t has failed while somebody asked for its lock: the request is written over the
-// record that t may have compared. Otherwise it is nil.
-func (t *Txn) Asked(a Answer) *mvccpb.KeyValue {
-	if t.Verdict(a) != ComparisonFailed || record.Requested(a.KVs(0)[0]) == nil {
+// Rewritten returns the first entry if a comparison of t has failed while another had written over the record that t may have
+// compared: one who asks for the lock, or who told the entry its turn. Otherwise it is nil.
+func (t *Txn) Rewritten(a Answer) *mvccpb.KeyValue {
+	if t.Verdict(a) != ComparisonFailed {
 		return nil
 	}
-	return a.KVs(0)[0]
+	kv := a.KVs(0)[0]
+	if record.Requested(kv) == nil && record.TurnOf(kv) == nil {
+		return nil
+	}
+	return kv
 }
 
 // A Verdict is what an answer means.

@@ -100,7 +100,7 @@ func TestATransactionIsInDoubtWhileEtcdIsSilent(t *testing.T) {
 	})
 }
 
-func TestATransactionIsAskedOnlyWhereAComparisonFails(t *testing.T) {
+func TestARecordIsRewrittenOnlyWhereAComparisonFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		harm func(b *bed)
 		want bool
@@ -109,6 +109,7 @@ func TestATransactionIsAskedOnlyWhereAComparisonFails(t *testing.T) {
 			b.does(b.rewrite(func(r *record.Record) { r.Request = &record.Request{By: "ops"} }), clientv3.OpPut(value, "other"))
 		}, true},
 		"asked, and carried out": {func(b *bed) { b.does(b.rewrite(func(r *record.Record) { r.Request = &record.Request{By: "ops"} })) }, false},
+		"told its turn":          {func(b *bed) { b.does(b.tellTurn(), clientv3.OpPut(value, "other")) }, true},
 		"not asked":              {func(b *bed) { b.does(clientv3.OpPut(value, "other")) }, false},
 		"gone":                   {func(b *bed) { proctest.Must(b.Other.Delete(b.t.Context(), b.e.Name)) }, false},
 	} {
@@ -116,8 +117,8 @@ func TestATransactionIsAskedOnlyWhereAComparisonFails(t *testing.T) {
 			in(t, false, func(t *testing.T, b *bed) {
 				c.harm(b)
 				txn, a := b.send(Answer{})
-				if kv := txn.Asked(a); (kv != nil) != c.want {
-					t.Errorf("asked: %v", kv)
+				if kv := txn.Rewritten(a); (kv != nil) != c.want {
+					t.Errorf("rewritten: %v", kv)
 				}
 			})
 		})

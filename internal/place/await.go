@@ -23,6 +23,7 @@ const (
 	uncertain                // that cannot be said: look
 	blind                    // no watch is in place: look after a pause
 	displaced                // the entry itself is gone
+	passing                  // the nearest is gone, and may have told the entry its turn
 )
 
 // maxPause is the longest pause before a waiter without a watch looks again.
@@ -42,11 +43,15 @@ func (w WaitEnd) Unwrap() error { return w.Cause }
 // anew. It may return earlier.
 func (p *Place) Await(ctx context.Context) error {
 	v := p.view()
-	defer func() { v.Close() }()
+	defer func() { v.close() }()
 	nearest := p.Nearest()
 	unanswered := false // etcd did not answer the last look
 	// The first pause is longer than that of the feed, which tries to watch again meanwhile.
 	for wait := 2 * calls.FirstPause; ; {
+		taken, listens, told := p.told(v)
+		if taken {
+			return p.renewFollowers(ctx)
+		}
 		now, changed := p.consult(v)
 		var pause <-chan time.Time
 		switch now {
@@ -54,6 +59,12 @@ func (p *Place) Await(ctx context.Context) error {
 			return ErrDisplaced
 		case advanced:
 			return nil
+		case passing:
+			if listens {
+				pause = time.After(turnPatience)
+			} else {
+				now = uncertain
+			}
 		case blind:
 			pause = time.After(max(wait, p.cfg.Feeds.Pace()))
 		case behind:
@@ -65,6 +76,8 @@ func (p *Place) Await(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 			case <-changed:
+				continue
+			case <-told:
 				continue
 			case <-pause:
 				if now == behind && p.cfg.Feeds.Proven() { // meanwhile
@@ -90,7 +103,7 @@ func (p *Place) Await(ctx context.Context) error {
 		default:
 			old := v
 			v = p.view()
-			old.Close()
+			old.close()
 			nearest, wait = p.Nearest(), min(2*wait, maxPause)
 		}
 	}
@@ -100,6 +113,14 @@ func (p *Place) Await(ctx context.Context) error {
 type view struct {
 	*feed.Feed
 	rival *mvccpb.KeyValue // the nearest: while it is there, the entry waits
+	turns *feed.Feed       // tells when the entry is told its turn; nil near the head of the queue
+}
+
+func (v *view) close() {
+	v.Close()
+	if v.turns != nil {
+		v.turns.Close()
+	}
 }
 
 // view opens the feed that tells what becomes of those ahead, and of the entry itself: that of
@@ -108,9 +129,13 @@ type view struct {
 // ahead are gone, whichever they are, and the one directly ahead may hold long before it goes.
 func (p *Place) view() view {
 	if p.complete || p.Slots > 0 {
-		return view{p.Feed(), p.Nearest()}
+		return view{p.Feed(), p.Nearest(), nil}
 	}
-	return view{p.cfg.Feeds.Open(string(p.Nearest().Key), clientv3.WithFilterPut()), p.Nearest()}
+	v := view{p.cfg.Feeds.Open(string(p.Nearest().Key), clientv3.WithFilterPut()), p.Nearest(), nil}
+	if p.takesTurns() {
+		v.turns = p.cfg.Feeds.OpenPuts(p.Name)
+	}
+	return v
 }
 
 // consult finds out what v says of those ahead, and returns what is closed when that changes.
@@ -137,6 +162,8 @@ func (p *Place) consult(v view) (now outlook, changed <-chan struct{}) {
 			}
 			p.ahead, p.n = left, len(left)
 			now = advanced
+		case sure:
+			now = passing
 		case live:
 			now = uncertain
 		default:

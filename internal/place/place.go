@@ -29,6 +29,7 @@ type Place struct {
 	Dir     string // the lock's directory
 	Name    string // the entry's key
 	Rev     int64  // its create revision; 0 until known
+	Mod     int64  // the revision at which its record was last put; who puts it again sets this
 	LeaseID int64
 	record.Claim
 
@@ -37,6 +38,8 @@ type Place struct {
 	ahead    []rival // the entries ahead then, the nearest first; none if all of them leave the entry its room
 	complete bool    // there are no others
 	n        int     // how many are ahead; 0 if that is not known
+
+	followers []record.Follower // directly behind the entry, as far as known
 }
 
 // A rival is an entry ahead that takes something of the room of the place's own.
@@ -135,20 +138,33 @@ func (p *Place) behind(taken int) bool {
 // entry is gone.
 func (p *Place) Look(ctx context.Context) error { return p.cfg.Etcd.Persist(ctx, p.LookOnce) }
 
-// LookOnce is Look with one try.
-func (p *Place) LookOnce(ctx context.Context) error {
+// LookOnce is Look with one try. An entry from the depth of the queue also reads who is behind it: it may tell them their turns.
+func (p *Place) LookOnce(ctx context.Context) error { return p.look(ctx, p.takesTurns()) }
+
+func (p *Place) look(ctx context.Context, followers bool) error {
 	before := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithMaxCreateRev(p.Rev - 1),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)}
-	seen, err := p.cfg.Batch.Commit(ctx, batch.Txn{Key: p.Key, ExpectSuccess: true, Then: []clientv3.Op{
+	ops := []clientv3.Op{
 		clientv3.OpGet(p.Name), // whole: a key alone comes without its lease
 		clientv3.OpGet(p.Dir, append(before, clientv3.WithLimit(int64(1+p.Asks())))...),
-	}})
+	}
+	if followers {
+		ops = append(ops, clientv3.OpGet(p.Dir, clientv3.WithPrefix(), clientv3.WithMinCreateRev(p.Rev+1),
+			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(record.MaxFollowers)))
+	}
+	seen, err := p.cfg.Batch.Commit(ctx, batch.Txn{Key: p.Key, ExpectSuccess: true, Then: ops})
 	if err != nil {
 		return err
 	}
 	own := seen.KVs(0)
 	if len(own) == 0 || !p.Is(own[0]) {
 		return ErrDisplaced
+	}
+	if followers {
+		p.followers = record.FollowersOf(p.Dir, seen.KVs(2))
+	}
+	if record.TurnOf(own[0]) != nil {
+		p.Mod = own[0].ModRevision
 	}
 	ahead := seen.KVs(1)
 	more := 0

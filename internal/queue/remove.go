@@ -2,8 +2,10 @@ package queue
 
 import (
 	"context"
+	"errors"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/calls"
@@ -34,7 +36,17 @@ func (e *Entry) remove(ctx context.Context, patient bool) (deleted, inDoubt bool
 	}
 	t := Removal(e.Key, e.Name, e.Rev)
 	t.Patient = patient
-	return e.set.delete(ctx, t)
+	turn := e.TellTurn()
+	t.Then = append(t.Then, turn...)
+	deleted, inDoubt, err = e.set.delete(ctx, t)
+	if noSpace := errors.Is(err, rpctypes.ErrNoSpace); len(turn) > 0 && (noSpace || batch.NotApplied(err)) {
+		// Perhaps the turn cannot be written, and etcd takes the removal alone. Without space it may have carried out both.
+		e.ForgetFollowers()
+		t.Then = t.Then[:1]
+		deleted, inDoubt, err = e.set.delete(ctx, t)
+		inDoubt = inDoubt || noSpace
+	}
+	return deleted, inDoubt, err
 }
 
 // Leave deletes e, trying until w ends, and reports whether this call deleted it. If

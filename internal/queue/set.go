@@ -56,7 +56,6 @@ type Entry struct {
 	place.Place // its name may be changed before it is sent
 
 	Lease *lease.Lease
-	Mod   int64        // the revision at which its record was last put; who puts it again sets this
 	Read  *record.Read // what it read as it became the first, or later; who takes it sets this to nil
 
 	// Successor is perhaps in etcd instead: see Replace. Clean removes it, too.

@@ -133,6 +133,8 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 				w.place(e).marked = true
 			} else if ev.Kv.Version > 1 && bytes.Contains(ev.Kv.Value, []byte(`"request":`)) {
 				w.isAsked(e)
+			} else if ev.Kv.Version > 1 && bytes.Contains(ev.Kv.Value, []byte(`"turn":`)) {
+				w.isTold(e)
 			}
 			continue
 		}
@@ -151,6 +153,14 @@ func (w *world) committed(rev int64, events []*mvccpb.Event) {
 			time.AfterFunc(told, func() { w.expectEnd(e) })
 		}
 		w.part(e)
+	}
+}
+
+// isTold is for an entry that is told its turn. The caller holds mu.
+func (w *world) isTold(e entry) {
+	w.stats.turns++
+	if queue := w.queues[e.dir]; len(queue) == 0 || queue[0] != e {
+		w.Fail("entry %v is told its turn, and is not the first of %v", e, queue)
 	}
 }
 

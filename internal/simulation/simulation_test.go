@@ -26,6 +26,7 @@ func TestLocksKeepTheirPromisesUnderRandomFaults(t *testing.T) {
 		total.listens += w.stats.listens
 		total.together += w.stats.together
 		total.late += w.stats.late
+		total.turns += w.stats.turns
 		return w.World
 	})
 	t.Logf("%+v", total)

@@ -35,7 +35,7 @@ type world struct {
 }
 
 // stats say how much a run has tried.
-type stats struct{ grants, waits, risks, losses, timeouts, updates, stays, asked, listens, together, late int }
+type stats struct{ grants, waits, risks, losses, timeouts, updates, stays, asked, listens, together, late, turns int }
 
 // evicts notes that an Evict of k begins or has ended. While etcd has no space it
 // leaves no mark in the entry, and counts as an act of force all the same.

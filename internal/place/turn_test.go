@@ -1,0 +1,74 @@
+package place
+
+import (
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/phpgao/elock/internal/record"
+)
+
+// leave removes an entry that is the first, as a release does.
+func (b *bed) leave(p *Place) {
+	b.t.Helper()
+	ops := append([]clientv3.Op{clientv3.OpDelete(p.Name)}, p.TellTurn()...)
+	if resp, err := b.Other.Txn(b.t.Context()).If(record.Created(p.Name, p.Rev)).Then(ops...).Commit(); err != nil || !resp.Succeeded {
+		b.t.Fatalf("%s does not leave: %v", p.Name, err)
+	}
+}
+
+// The first of a long queue has read who follows it: the others hear of their turns, and do not read.
+func TestALongQueueIsToldItsTurns(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(2*record.MaxFollowers, record.Exclusive)
+		var waits []*wait
+		for _, p := range all[1:] {
+			waits = append(waits, b.wait(p))
+		}
+		time.Sleep(time.Second) // the watches are in place
+		first := all[0]
+		if err := first.Look(t.Context()); err != nil || !first.First() {
+			t.Fatal(err)
+		}
+		told := 0
+		for i, w := range waits {
+			reads := b.reads.Load()
+			b.leave(all[i])
+			w.returns(nil)
+			if !all[i+1].First() {
+				t.Fatalf("%s is not the first", all[i+1].Name)
+			}
+			if b.reads.Load() == reads {
+				told++
+			}
+		}
+		if told < len(waits)*2/3 {
+			t.Errorf("%d of %d did not read", told, len(waits))
+		}
+	})
+}
+
+func TestOneThatIsNotTheFirstTellsNoTurn(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+4, record.Exclusive)
+		p := all[Nearby+2]
+		b.at(p, 0, all[Nearby+1])
+		if ops := p.TellTurn(); len(ops) > 0 {
+			t.Error("it tells another its turn")
+		}
+	})
+}
+
+func TestWhoHasGoneIsNotToldItsTurn(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(3, record.Exclusive)
+		b.at(all[0], 0, nil)
+		b.delete(all[1])
+		b.leave(all[0])
+		b.at(all[2], 0, nil)
+		if resp, err := b.Other.Get(t.Context(), all[1].Name); err != nil || len(resp.Kvs) > 0 {
+			t.Errorf("%v, %v", resp.Kvs, err)
+		}
+	})
+}

@@ -1,0 +1,95 @@
+package queue
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/phpgao/elock/internal/etcdsim"
+	"github.com/phpgao/elock/internal/place"
+	"github.com/phpgao/elock/internal/record"
+)
+
+// firstOfMany returns an entry that has come from the depth of a queue to its head, and the one directly behind it.
+func (b *bed) firstOfMany() (e *Entry, next string) {
+	b.t.Helper()
+	plain := record.Record{Mode: record.Exclusive}
+	for i := range place.Nearby + 1 {
+		b.foreign(fmt.Sprint("ahead-", i), plain)
+	}
+	e = b.alone()
+	obtained := make(chan error, 1)
+	go func() { obtained <- e.Obtain(b.t.Context(), false, func(*mvccpb.KeyValue, int) {}) }()
+	synctest.Wait()
+	b.foreign("next", plain)
+	b.foreign("last", plain)
+	for i := range place.Nearby + 1 {
+		b.delete(fmt.Sprint("/elock/lock/ahead-", i))
+	}
+	if err := <-obtained; err != nil || !e.First() {
+		b.t.Fatal(err)
+	}
+	return e, "/elock/lock/next"
+}
+
+// told reports whether an entry was told its turn.
+func (b *bed) told(name string) bool {
+	for _, kv := range b.kvs() {
+		if string(kv.Key) == name {
+			return record.TurnOf(kv) != nil
+		}
+	}
+	return false
+}
+
+func TestWhoLeavesTellsTheNextItsTurn(t *testing.T) {
+	for name, leave := range map[string]func(b *bed, e *Entry) error{
+		"leave": func(b *bed, e *Entry) error {
+			_, err := b.leave(e)
+			return err
+		},
+		"clean": func(_ *bed, e *Entry) error {
+			e.Clean(nil)
+			return nil
+		},
+		"replace": func(b *bed, e *Entry) error {
+			successor := b.under(e.Lease, key, record.Exclusive)
+			successor.Name += "-1"
+			w := b.Etcd.Detached(b.t.Context())
+			defer w.Stop()
+			_, err := e.Replace(w, successor)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBed(t, func(t *testing.T, b *bed) {
+				e, next := b.firstOfMany()
+				if err := leave(b, e); err != nil || !b.told(next) || b.told("/elock/lock/last") {
+					t.Errorf("%v, told: %v", err, b.told(next))
+				}
+			})
+		})
+	}
+}
+
+func TestAnEntryLeavesThoughItsTurnIsRefused(t *testing.T) {
+	for name, fate := range map[string]etcdsim.Fate{
+		"no space":            {Refuse: rpctypes.ErrGRPCNoSpace},
+		"no space, but done":  {Refuse: rpctypes.ErrGRPCNoSpace, Carried: true},
+		"permission denied":   {Refuse: rpctypes.ErrGRPCPermissionDenied},
+		"too many operations": {Refuse: rpctypes.ErrGRPCTooManyOps},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBed(t, func(t *testing.T, b *bed) {
+				e, next := b.firstOfMany()
+				b.next(fate)
+				if gone, err := b.leave(e); err != nil || !gone || b.told(next) != fate.Carried || len(b.kvs()) != 2 {
+					t.Errorf("gone: %v, %v; told: %v, %d are left", gone, err, b.told(next), len(b.kvs()))
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,80 @@
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+)
+
+// A Turn, in the value of an entry, says that the entry is the first in the queue: the one ahead, which was the first, has left it
+// the lock in the transaction in which it went. It is no field of a Record: who puts the record again leaves it out.
+type Turn struct {
+	Rev       int64      `json:"rev"`              // the create revision of the entry, which tells it from others of its name
+	Followers []Follower `json:"behind,omitempty"` // the next ones, one directly after the other
+}
+
+// A Follower is an entry that waits to hold the lock alone, and was put once.
+type Follower struct {
+	Name  string          `json:"name"` // within its directory
+	Rev   int64           `json:"rev"`
+	Value json.RawMessage `json:"value"`
+}
+
+const (
+	// MaxFollowers is how many a Turn names, and maxValue how long their values are: all of them are written with each.
+	MaxFollowers = 16
+	maxValue     = 300
+)
+
+// turnField begins a Turn in a value.
+const turnField = `,"turn":`
+
+// FollowersOf returns the first entries of queue, which is in order, as followers of another one in the directory dir: up to one
+// that is something else.
+func FollowersOf(dir string, queue []*mvccpb.KeyValue) (all []Follower) {
+	for _, kv := range Entries(queue) {
+		r, ours := Parse(kv.Value)
+		name := string(kv.Key[len(dir):])
+		if len(all) == MaxFollowers || !ours || r.Claim() != (Claim{}) || r.Evicted || kv.ModRevision != kv.CreateRevision ||
+			len(kv.Value) > maxValue || !bytes.HasSuffix(kv.Value, []byte("}")) || !plain(name) {
+			break
+		}
+		all = append(all, Follower{Name: name, Rev: kv.CreateRevision, Value: kv.Value})
+	}
+	return all
+}
+
+// TurnOf returns the turn that an entry, which may be nil, was given; nil if there is none.
+func TurnOf(kv *mvccpb.KeyValue) *Turn {
+	if kv == nil || !bytes.Contains(kv.Value, []byte(turnField)) { // most have none
+		return nil
+	}
+	var value struct{ Turn *Turn }
+	if json.Unmarshal(kv.Value, &value) != nil || value.Turn == nil || value.Turn.Rev != kv.CreateRevision {
+		return nil
+	}
+	return value.Turn
+}
+
+// WithTurn returns the value of the first of followers that gives it the turn.
+func WithTurn(followers []Follower) string {
+	first := followers[0]
+	b := make([]byte, 0, len(first.Value)+len(followers)*(maxValue/2+50))
+	b = append(append(b, bytes.TrimSuffix(first.Value, []byte("}"))...), turnField...)
+	b = strconv.AppendInt(append(b, `{"rev":`...), first.Rev, 10)
+	for i, n := range followers[1:] {
+		sep := `},{"name":"`
+		if i == 0 {
+			sep = `,"behind":[{"name":"`
+		}
+		b = append(append(b, sep...), n.Name...)
+		b = strconv.AppendInt(append(b, `","rev":`...), n.Rev, 10)
+		b = append(append(b, `,"value":`...), n.Value...)
+	}
+	if len(followers) > 1 {
+		b = append(b, "}]"...)
+	}
+	return string(append(b, "}}"...))
+}
