@@ -121,12 +121,12 @@ func (q *Question) rewritten(ctx context.Context) (bool, error) {
 		switch {
 		case kv == nil:
 			return false, errUntold
-		case kv.ModRevision <= q.Entry.Mod:
+		case kv.ModRevision <= q.Entry.Mod, record.ToldFirst(kv):
 			return false, nil
-		case record.HasNonce(kv, q.Entry.Record().Nonce) && !record.Evicted(kv) && record.Requested(kv) == nil && record.TurnOf(kv) == nil:
+		case record.HasNonce(kv, q.Entry.Record().Nonce) && !record.Evicted(kv) && record.Requested(kv) == nil:
 			return true, nil
 		}
-		// That was Evict, a request for the lock, the owner ahead who told it its turn, or somebody by hand; what was it before?
+		// That was Evict, a request for the lock, or somebody by hand; what was it before?
 		var err error
 		if kv, err = q.at(ctx, kv.Key, kv.ModRevision-1); err != nil {
 			return false, err

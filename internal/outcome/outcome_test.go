@@ -200,6 +200,7 @@ func TestWithoutThePastItIsSaidOnlyWhereNobodyElseHasWritten(t *testing.T) {
 		"somebody has written":      {false, []clientv3.Op{put}, func(b *bed) { b.carryOut(); b.does(put) }, false, false},
 		"the key is gone":           {false, []clientv3.Op{put}, func(b *bed) { b.carryOut(); b.does(del) }, false, false},
 		"nothing was to be put":     {false, []clientv3.Op{del}, func(b *bed) { b.carryOut() }, false, false},
+		"it was told its turn":      {true, []clientv3.Op{put}, func(b *bed) { b.does(b.tellTurn()) }, false, true},
 		"the record was to tell it": {true, []clientv3.Op{put}, func(b *bed) { b.carryOut(); b.does(clientv3.OpDelete(b.e.Name)) }, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -164,8 +164,8 @@ func (p *Place) consult(v view) (now outlook, changed <-chan struct{}) {
 			now = advanced
 		case sure:
 			now = passing
-		case live:
-			now = uncertain
+		case live, s.Deleted(string(v.rival.Key)) > v.rival.CreateRevision:
+			now = uncertain // the nearest has gone, or may have
 		default:
 			now = blind
 		}

@@ -2,6 +2,7 @@ package place
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -69,6 +70,28 @@ func TestWhoHasGoneIsNotToldItsTurn(t *testing.T) {
 		b.at(all[2], 0, nil)
 		if resp, err := b.Other.Get(t.Context(), all[1].Name); err != nil || len(resp.Kvs) > 0 {
 			t.Errorf("%v, %v", resp.Kvs, err)
+		}
+	})
+}
+
+// Perhaps it was told its turn, and does not hear it any more.
+func TestWhoHearsThatTheNearestIsGoneDoesNotWaitForAWatch(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+3, record.Exclusive)
+		p := all[Nearby+2]
+		if err := p.Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		v := p.view()
+		defer v.close()
+		time.Sleep(time.Second) // the watches are in place
+		b.deaf.Store(true)
+		b.delete(all[Nearby+1])
+		synctest.Wait()
+		b.Sim.BreakWatches()
+		time.Sleep(time.Second)
+		if now, _ := p.consult(v); now != uncertain {
+			t.Errorf("the outlook is %d", now)
 		}
 	})
 }

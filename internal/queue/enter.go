@@ -68,7 +68,7 @@ func (e *Entry) enterOnce(ctx context.Context, try bool) (err error) {
 			return err
 		case failed != nil || own == nil || !e.wrote(own):
 			return err
-		case own.Version == 1:
+		case putOnce(own):
 			return e.adopt(ctx, own)
 		}
 		// The put went over a key that somebody had written by hand, and has that
@@ -175,11 +175,14 @@ func (e *Entry) clear(ctx context.Context) (err error) {
 	switch {
 	case err != nil || old == nil: // it is gone
 		return err
-	case e.putInDoubt && old.Version == 1 && e.wrote(old):
+	case e.putInDoubt && putOnce(old) && e.wrote(old):
 		return e.adopt(ctx, old)
 	}
 	return e.removeOrphan(ctx, old)
 }
+
+// putOnce reports whether kv is as its owner has put it first; perhaps it was told its turn since.
+func putOnce(kv *mvccpb.KeyValue) bool { return kv.Version == 1 || record.ToldFirst(kv) }
 
 // own returns what is in etcd under e's name, nil if nothing is.
 func (e *Entry) own(ctx context.Context) (*mvccpb.KeyValue, error) {

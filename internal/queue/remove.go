@@ -2,13 +2,12 @@ package queue
 
 import (
 	"context"
-	"errors"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/etcderr"
 	"github.com/phpgao/elock/internal/xctx"
 	"github.com/phpgao/elock/keyspace"
 )
@@ -39,12 +38,12 @@ func (e *Entry) remove(ctx context.Context, patient bool) (deleted, inDoubt bool
 	turn := e.TellTurn()
 	t.Then = append(t.Then, turn...)
 	deleted, inDoubt, err = e.set.delete(ctx, t)
-	if noSpace := errors.Is(err, rpctypes.ErrNoSpace); len(turn) > 0 && (noSpace || batch.NotApplied(err)) {
-		// Perhaps the turn cannot be written, and etcd takes the removal alone. Without space it may have carried out both.
+	if len(turn) > 0 && etcderr.Contents(err) {
+		// Perhaps the turn cannot be written, and etcd takes the removal alone. It may have carried out both.
+		e.removalInDoubt = e.removalInDoubt || !batch.NotApplied(err)
 		e.ForgetFollowers()
 		t.Then = t.Then[:1]
 		deleted, inDoubt, err = e.set.delete(ctx, t)
-		inDoubt = inDoubt || noSpace
 	}
 	return deleted, inDoubt, err
 }
@@ -53,15 +52,14 @@ func (e *Entry) remove(ctx context.Context, patient bool) (deleted, inDoubt bool
 // the outcome of a try is unknown, an entry that is gone counts as deleted by that
 // try, unless something else is known to have ended it.
 func (e *Entry) Leave(w *xctx.Grace) (gone bool, err error) {
-	inDoubt := e.removalInDoubt
 	err = calls.Retry(w, func(ctx context.Context) error {
 		deleted, twice, err := e.remove(ctx, w.Patient)
 		gone = deleted
-		if err == nil && !deleted && (inDoubt || twice) {
+		if err == nil && !deleted && (e.removalInDoubt || twice) {
 			loss, evicted := e.Fate(ctx)
 			gone = loss == 0 && !evicted
 		}
-		inDoubt = inDoubt || err != nil && !batch.NotApplied(err)
+		e.removalInDoubt = e.removalInDoubt || err != nil && !batch.NotApplied(err)
 		return err
 	})
 	return gone, err

@@ -7,9 +7,11 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/phpgao/elock/internal/etcdsim"
 	"github.com/phpgao/elock/internal/place"
+	"github.com/phpgao/elock/internal/proctest"
 	"github.com/phpgao/elock/internal/record"
 )
 
@@ -81,6 +83,7 @@ func TestAnEntryLeavesThoughItsTurnIsRefused(t *testing.T) {
 		"no space, but done":  {Refuse: rpctypes.ErrGRPCNoSpace, Carried: true},
 		"permission denied":   {Refuse: rpctypes.ErrGRPCPermissionDenied},
 		"too many operations": {Refuse: rpctypes.ErrGRPCTooManyOps},
+		"a lease is gone":     {Refuse: rpctypes.ErrGRPCLeaseNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBed(t, func(t *testing.T, b *bed) {
@@ -92,4 +95,33 @@ func TestAnEntryLeavesThoughItsTurnIsRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Without space etcd has carried out the removal with its turn, and does not answer that without it.
+func TestARemovalWithItsTurnMayBeCarriedOutThoughItIsRefused(t *testing.T) {
+	inBed(t, func(t *testing.T, b *bed) {
+		e, next := b.firstOfMany()
+		b.next(etcdsim.Fate{Refuse: rpctypes.ErrGRPCNoSpace, Carried: true}, etcdsim.Fate{Refuse: rpctypes.ErrGRPCRequestTooManyRequests})
+		if gone, err := b.leave(e); err != nil || !gone || !b.told(next) {
+			t.Errorf("gone: %v, %v; told: %v", gone, err, b.told(next))
+		}
+	})
+}
+
+// etcd does not answer the entry's put before the one ahead leaves.
+func TestAnEntryIsFoundThoughItWasToldItsTurn(t *testing.T) {
+	inBed(t, func(t *testing.T, b *bed) {
+		b.foreign("ahead", record.Record{Mode: record.Exclusive})
+		e := b.alone()
+		b.next(etcdsim.Fate{Lose: etcdsim.Answer, Hang: true})
+		o := b.start(e, false)
+		own := proctest.Must(b.Other.Get(t.Context(), e.Name)).Kvs[0]
+		b.delete("/elock/lock/ahead")
+		proctest.Must(b.Other.Put(t.Context(), e.Name, record.WithTurn([]record.Follower{{Rev: own.CreateRevision, Value: own.Value}}), clientv3.WithIgnoreLease()))
+		o.returns(nil)
+		b.holds(e)
+		if e.Rev != own.CreateRevision {
+			t.Error("it has joined again")
+		}
+	})
 }

@@ -58,6 +58,9 @@ func TurnOf(kv *mvccpb.KeyValue) *Turn {
 	return value.Turn
 }
 
+// ToldFirst reports whether an entry was told its turn, and nothing else was put since it came.
+func ToldFirst(kv *mvccpb.KeyValue) bool { return kv.Version == 2 && TurnOf(kv) != nil }
+
 // WithTurn returns the value of the first of followers that gives it the turn.
 func WithTurn(followers []Follower) string {
 	first := followers[0]

@@ -53,7 +53,7 @@ var mistakes = []mistake{
 	{"a request that a watch tells is not told", "(*Locker).entriesChanged", "h.request(record.Requested(ev.Kv))", "_ = h"},
 	{"a request without the lease", "internal/inspect:(*Inspector).ask", "string(r.Encode()), clientv3.WithIgnoreLease()", "string(r.Encode())"},
 	{"a request is taken for a commit", "internal/outcome:(*Question).rewritten", " && record.Requested(kv) == nil", ""},
-	{"a turn is taken for a commit", "internal/outcome:(*Question).rewritten", " && record.TurnOf(kv) == nil", ""},
+	{"a turn is taken for a commit", "internal/outcome:(*Question).rewritten", ", record.ToldFirst(kv):", ":"},
 	{"a turn is told by one that is not the first", "internal/place:(*Place).TellTurn", " || !p.First()", ""},
 	{"the turn of an older entry is believed", "internal/place:(*Place).takeTurn", "kv == nil || !p.Is(kv)", "kv == nil"},
 	{"more slots than there are", "internal/record:(Claim).Room", "c.Slots - c.Weight", "c.Slots - min(c.Weight, 1)"},
