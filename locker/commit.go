@@ -7,6 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/calls"
 	"github.com/phpgao/elock/internal/entry"
 	"github.com/phpgao/elock/internal/outcome"
@@ -75,7 +76,7 @@ func (h *Hold) commit(caller context.Context, cmps []clientv3.Cmp, ops []clientv
 	}
 	if p.forNext(a) {
 		// An earlier try, of unknown outcome, may have put the successor.
-		if a.InDoubt {
+		if a.InDoubt && p.Successor != nil {
 			h.entry.Successor = &p.Successor.Entry
 		}
 		p.Unlock()
@@ -105,6 +106,8 @@ func (p *commitPlan) forNext(a outcome.Answer) bool {
 		return p.Successor != nil
 	case outcome.Rejected:
 		return p.Stays || p.Tells || p.Next != nil
+	case outcome.InDoubt: // perhaps etcd has no space for that
+		return (p.Tells || p.Successor != nil) && batch.Answered(a.Err)
 	}
 	return false
 }

@@ -47,7 +47,7 @@ func (l *Locker) entriesChanged(events []*clientv3.Event) {
 		for _, h := range l.holds.Get(string(ev.Kv.Key)) {
 			switch {
 			case ev.Kv.ModRevision <= h.entry.Rev:
-			case ev.Type == clientv3.EventTypePut && h.entry.Is(ev.Kv): // the mark of Evict, or a request
+			case ev.Type == clientv3.EventTypePut && h.entry.Is(ev.Kv): // the mark of Evict, a request, or a turn
 				h.request(record.Requested(ev.Kv))
 			case ev.Type == clientv3.EventTypePut:
 				l.spawn(func() { h.lose(ReasonKeyDeleted); l.removeOnce(h.entry) })

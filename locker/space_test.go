@@ -102,3 +102,57 @@ func TestWithoutSpaceWhatFreesLocksGoesThrough(t *testing.T) {
 		locktest.Release(t, locktest.Acquire(t, other, space.Key(i)))
 	}
 }
+
+// The transactions that delete also put: a successor for a goroutine that waits, and the turn of the next in a long queue.
+func TestWithoutSpaceADeletionGoesThroughWhoeverFollows(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.StartOwn(t, "--quota-backend-bytes=16777216")
+	client := etcd.Client(t)
+	k := keyspace.MustParse("long")
+	var lockers []*locker.Locker
+	var holds []func() *locker.Hold
+	for i := range 12 { // ten are more than a waiter near the head of the queue knows
+		l := newLocker(t, client)
+		lockers = append(lockers, l)
+		holds = append(holds, locktest.Async(t, func() *locker.Hold {
+			h, err := l.Acquire(t.Context(), k)
+			if err != nil {
+				t.Error(err)
+			}
+			return h
+		}))
+		locktest.UntilQueued(t, l, k, i+1)
+	}
+	for i := range 9 {
+		locktest.Release(t, holds[i]())
+	}
+	far := holds[9]()
+	near := locktest.Acquire(t, lockers[0], neighbour)
+	local := locktest.Async(t, func() error {
+		_, err := lockers[0].Acquire(t.Context(), neighbour)
+		return err
+	})
+	locktest.Until(t, "a goroutine waits", func() bool { return locker.Waiting(lockers[0], neighbour) == 1 })
+	for _, k := range []keyspace.Key{k, neighbour} {
+		_, err := client.Put(t.Context(), k.ValuePath("elock"), "v")
+		locktest.Must(t, err)
+	}
+
+	clear := fill(t, client)
+	for _, h := range []*locker.Hold{far, near} {
+		value := h.Key().ValuePath("elock")
+		if done, err := h.Commit(t.Context(), nil, clientv3.OpDelete(value)); !done || err != nil {
+			t.Errorf("%v: %v, %v", h.Key(), done, err)
+		}
+		if resp, err := client.Get(t.Context(), value); err != nil || len(resp.Kvs) > 0 {
+			t.Errorf("%v is there, or unread: %v", value, err)
+		}
+	}
+	for _, h := range holds[10:] {
+		locktest.Release(t, h())
+	}
+	if err := local(); err != nil && !errors.Is(err, rpctypes.ErrNoSpace) {
+		t.Errorf("the goroutine that waited: %v", err)
+	}
+	clear()
+}

@@ -69,17 +69,16 @@ func (t *Txn) Missing(a Answer) int {
 	return -1
 }
 
-// Rewritten returns the first entry if a comparison of t has failed while another had written over the record that t may have
-// compared: one who asks for the lock, or who told the entry its turn. Otherwise it is nil.
+// Rewritten returns the first entry if a comparison of t has failed, and its record, which t may have compared, was put again since
+// its owner did so last: by t itself, or by one who asks for the lock, or who told the entry its turn. Otherwise it is nil.
 func (t *Txn) Rewritten(a Answer) *mvccpb.KeyValue {
 	if t.Verdict(a) != ComparisonFailed {
 		return nil
 	}
-	kv := a.KVs(0)[0]
-	if record.Requested(kv) == nil && record.TurnOf(kv) == nil {
-		return nil
+	if kv := a.KVs(0)[0]; kv.ModRevision > t.Entries[0].Mod {
+		return kv
 	}
-	return kv
+	return nil
 }
 
 // A Verdict is what an answer means.

@@ -48,9 +48,9 @@ func (p *Place) Await(ctx context.Context) error {
 	unanswered := false // etcd did not answer the last look
 	// The first pause is longer than that of the feed, which tries to watch again meanwhile.
 	for wait := 2 * calls.FirstPause; ; {
-		taken, listens, told := p.told(v)
-		if taken {
-			return p.renewFollowers(ctx)
+		turn := v.turn()
+		if p.takeTurn(turn.Put) {
+			return nil
 		}
 		now, changed := p.consult(v)
 		var pause <-chan time.Time
@@ -60,9 +60,7 @@ func (p *Place) Await(ctx context.Context) error {
 		case advanced:
 			return nil
 		case passing:
-			if listens {
-				pause = time.After(turnPatience)
-			} else {
+			if pause = time.After(turnPatience); turn.Since == 0 { // no watch tells of it
 				now = uncertain
 			}
 		case blind:
@@ -77,7 +75,7 @@ func (p *Place) Await(ctx context.Context) error {
 			case <-ctx.Done():
 			case <-changed:
 				continue
-			case <-told:
+			case <-turn.Changed:
 				continue
 			case <-pause:
 				if now == behind && p.cfg.Feeds.Proven() { // meanwhile
@@ -124,14 +122,14 @@ func (v *view) close() {
 }
 
 // view opens the feed that tells what becomes of those ahead, and of the entry itself: that of
-// the directory near the head of the queue, and otherwise only that of the entry directly ahead, so
+// the directory near the head of the queue, and otherwise those of the entry directly ahead and of its own, so
 // that a release does not wake a long queue. One that waits for slots holds when enough of those
 // ahead are gone, whichever they are, and the one directly ahead may hold long before it goes.
 func (p *Place) view() view {
 	if p.complete || p.Slots > 0 {
-		return view{p.Feed(), p.Nearest(), nil}
+		return view{Feed: p.Feed(), rival: p.Nearest()}
 	}
-	v := view{p.cfg.Feeds.Open(string(p.Nearest().Key), clientv3.WithFilterPut()), p.Nearest(), nil}
+	v := view{Feed: p.cfg.Feeds.Open(string(p.Nearest().Key), clientv3.WithFilterPut()), rival: p.Nearest()}
 	if p.takesTurns() {
 		v.turns = p.cfg.Feeds.OpenPuts(p.Name)
 	}

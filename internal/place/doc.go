@@ -2,8 +2,7 @@
 //
 // Near the head of the queue a place knows all entries ahead, and follows them by one watch of the directory, which all who wait
 // there share. Further back it knows the nearest ones, and follows only the one directly ahead, so that a release does not wake a
-// long queue. That watch does not tell of the entry itself: when the one ahead is gone, the place is read, unless the entry is told
-// its turn.
+// long queue. When that one is gone, the place is read, unless a watch of the entry itself says that it was told its turn.
 //
 // An entry that becomes the first by such a read also learns who is directly behind it. As it leaves, it tells the next one its
 // turn: in the same transaction it puts that one's record again, with a [record.Turn] that has the rest of the list. So the entries
@@ -14,7 +13,7 @@
 //   - An entry is the first only as of a revision at which it was there and nobody was ahead.
 //   - A turn is told by an entry that is the first, and goes, to the one directly behind it, if that is still as it was put. So the
 //     one that is told was there at that revision, with nobody ahead. Nobody comes between two entries: a new one is the last.
-//   - Who is not told within a millisecond, as the one ahead gave up, crashed or knew nobody, reads.
+//   - Who is not told within a millisecond, as the one ahead gave up, crashed, kept the lock for AtLeast or knew nobody, reads.
 //   - A watch is believed only for what came after it began. What it may have missed is read again.
 //   - A waiter whose watch is broken, or may be, reads again after a pause that grows, up to a second; five where the watch may
 //     only be unproven.

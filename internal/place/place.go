@@ -29,7 +29,7 @@ type Place struct {
 	Dir     string // the lock's directory
 	Name    string // the entry's key
 	Rev     int64  // its create revision; 0 until known
-	Mod     int64  // the revision at which its record was last put; who puts it again sets this
+	Mod     int64  // the revision at which its record was last put; who puts it again sets this, but not who tells it its turn
 	LeaseID int64
 	record.Claim
 
@@ -139,9 +139,8 @@ func (p *Place) behind(taken int) bool {
 func (p *Place) Look(ctx context.Context) error { return p.cfg.Etcd.Persist(ctx, p.LookOnce) }
 
 // LookOnce is Look with one try. An entry from the depth of the queue also reads who is behind it: it may tell them their turns.
-func (p *Place) LookOnce(ctx context.Context) error { return p.look(ctx, p.takesTurns()) }
-
-func (p *Place) look(ctx context.Context, followers bool) error {
+func (p *Place) LookOnce(ctx context.Context) error {
+	followers := p.takesTurns()
 	before := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithMaxCreateRev(p.Rev - 1),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend)}
 	ops := []clientv3.Op{

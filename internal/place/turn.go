@@ -1,8 +1,6 @@
 package place
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -14,9 +12,6 @@ import (
 
 // turnPatience is how long an entry that hears that the one ahead is gone waits to hear of its turn. Both come from one transaction.
 const turnPatience = time.Millisecond
-
-// renewPatience is how long it waits, then, to read who is behind.
-const renewPatience = 20 * time.Millisecond
 
 // takesTurns reports whether the entry may be told its turn: it is in the depth of a queue, and wants the lock alone.
 func (p *Place) takesTurns() bool { return !p.complete && p.Claim == (record.Claim{}) }
@@ -35,29 +30,12 @@ func (p *Place) takeTurn(kv *mvccpb.KeyValue) bool {
 	return true
 }
 
-// told notes that the entry was told its turn, if v says so. listens says that v would say so. changed is closed when there is more
-// to know.
-func (p *Place) told(v view) (taken, listens bool, changed <-chan struct{}) {
-	if v.turns == nil {
-		return false, false, nil
+// turn returns what is known of the puts of the waiter's entry, nothing where v does not watch them.
+func (v *view) turn() (s feed.State) {
+	if v.turns != nil {
+		v.turns.Read(func(now feed.State) { s = now })
 	}
-	var put *mvccpb.KeyValue
-	v.turns.Read(func(s feed.State) { put, listens, changed = s.Put, s.Since != 0, s.Changed })
-	return p.takeTurn(put), listens, changed
-}
-
-// renewFollowers reads who follows the entry, which was told its turn, where nothing is known of that any more. It fails only if
-// the entry is gone.
-func (p *Place) renewFollowers(ctx context.Context) error {
-	if len(p.followers) > 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, renewPatience)
-	defer cancel()
-	if err := p.look(ctx, true); errors.Is(err, ErrDisplaced) {
-		return err
-	}
-	return nil
+	return s
 }
 
 // TellTurn returns what tells the next in the queue its turn, in the transaction in which the entry goes, which is the first. It

@@ -47,7 +47,7 @@ func (e *Entry) Announce(ctx context.Context, text string) (inDoubt bool, err er
 				return ErrEvicted
 			}
 			e.Mod = kvs[0].ModRevision
-			// An earlier call was given up, and its text has come since; or somebody asks for the lock.
+			// An earlier call was given up, and its text has come since; or somebody asks for the lock, or told the entry its turn.
 			next.Request = record.Requested(kvs[0])
 			if string(kvs[0].Value) == string(next.Encode()) {
 				return nil // an earlier try has put it

@@ -3,7 +3,7 @@ package record
 import (
 	"bytes"
 	"encoding/json"
-	"strconv"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 )
@@ -38,7 +38,7 @@ func FollowersOf(dir string, queue []*mvccpb.KeyValue) (all []Follower) {
 		r, ours := Parse(kv.Value)
 		name := string(kv.Key[len(dir):])
 		if len(all) == MaxFollowers || !ours || r.Claim() != (Claim{}) || r.Evicted || kv.ModRevision != kv.CreateRevision ||
-			len(kv.Value) > maxValue || !bytes.HasSuffix(kv.Value, []byte("}")) || !plain(name) {
+			len(kv.Value) > maxValue || !bytes.HasSuffix(kv.Value, []byte("}")) {
 			break
 		}
 		all = append(all, Follower{Name: name, Rev: kv.CreateRevision, Value: kv.Value})
@@ -64,20 +64,9 @@ func ToldFirst(kv *mvccpb.KeyValue) bool { return kv.Version == 2 && TurnOf(kv) 
 // WithTurn returns the value of the first of followers that gives it the turn.
 func WithTurn(followers []Follower) string {
 	first := followers[0]
-	b := make([]byte, 0, len(first.Value)+len(followers)*(maxValue/2+50))
-	b = append(append(b, bytes.TrimSuffix(first.Value, []byte("}"))...), turnField...)
-	b = strconv.AppendInt(append(b, `{"rev":`...), first.Rev, 10)
-	for i, n := range followers[1:] {
-		sep := `},{"name":"`
-		if i == 0 {
-			sep = `,"behind":[{"name":"`
-		}
-		b = append(append(b, sep...), n.Name...)
-		b = strconv.AppendInt(append(b, `","rev":`...), n.Rev, 10)
-		b = append(append(b, `,"value":`...), n.Value...)
+	turn, err := json.Marshal(Turn{first.Rev, followers[1:]})
+	if err != nil {
+		panic(err) // the values were parsed
 	}
-	if len(followers) > 1 {
-		b = append(b, "}]"...)
-	}
-	return string(append(b, "}}"...))
+	return strings.TrimSuffix(string(first.Value), "}") + turnField + string(turn) + "}"
 }

@@ -72,7 +72,6 @@ func TestFollowersEndAtWhatIsNoPlainEntry(t *testing.T) {
 		},
 		"put again": func(kv *mvccpb.KeyValue) { kv.ModRevision++ },
 		"long":      func(kv *mvccpb.KeyValue) { kv.Value = append(make([]byte, maxValue), kv.Value...) },
-		"odd name":  func(kv *mvccpb.KeyValue) { kv.Key = append(kv.Key, '"') },
 	} {
 		queue := waiting(4)
 		spoil(queue[2])

@@ -15,7 +15,7 @@ var mistakes = []mistake{
 	{"deadline from receipt", "internal/lease:(*keeper).answered", "s.extend(sent, ", "s.extend(k.cfg.Now(), "},
 	{"deadline without margin", "internal/lease:(*Lease).extend", "d := sent.Add(ttl - ttl/margin)", "d := sent.Add(ttl)"},
 	{"release without comparison", "internal/queue:Removal", "If: []clientv3.Cmp{record.Created(name, rev)},", ""},
-	{"grant without a look at the own entry", "internal/place:(*Place).look", "if len(own) == 0 || !p.Is(own[0]) {", "if len(own) < 0 {"},
+	{"grant without a look at the own entry", "internal/place:(*Place).LookOnce", "if len(own) == 0 || !p.Is(own[0]) {", "if len(own) < 0 {"},
 	{"grant with others ahead", "internal/place:(*Place).consult", "p.ahead, p.n = left, len(left)", "p.ahead, p.n = nil, 0"},
 	{"watch without reading again", "internal/place:(*Place).consult", "sure := live && s.Since <= p.asOf", "sure := live"},
 	{"unknown outcome: lost answer taken for a refusal", "internal/queue:(*Entry).enterOnce", "case batch.NotApplied(err):\n\t\t\te.Sent = sent || e.putInDoubt", "case true:\n\t\t\te.Sent = false"},
