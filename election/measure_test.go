@@ -69,7 +69,10 @@ func TestResignToTakesNoLongerThanThreeHandOvers(t *testing.T) {
 		return float64(named[len(named)/2]) / float64(plain[len(plain)/2])
 	}
 	tm := <-began
-	for n := 0; n < 60 || n < 300 && n%60 == 0 && ratio() > 3 || n%60 != 0; n++ { // the machine may be busy
+	for n := 0; n < 60 || n < 300 && n%60 == 0 && ratio() > 3 || n%60 != 0; n++ { // the machine may be busy: measure anew then
+		if n%60 == 0 {
+			plain, named = nil, nil
+		}
 		last()
 		at := time.Now()
 		wantErr(t, tm.Resign(ctx))
@@ -100,7 +103,7 @@ func TestResignToTakesNoLongerThanThreeHandOvers(t *testing.T) {
 	}
 	r := ratio()
 	t.Logf("Resign hands over in %v, ResignTo in %v: %.2f times", plain[len(plain)/2], named[len(named)/2], r)
-	if r > 6 { // 3 on a quiet machine
+	if r > 3 {
 		t.Errorf("ResignTo takes %.2f times as long as Resign", r)
 	}
 }

@@ -60,9 +60,11 @@ func (p *Place) Await(ctx context.Context) error {
 		case advanced:
 			return nil
 		case passing:
-			if pause = time.After(turnPatience); turn.Since == 0 { // no watch tells of it
+			if turn.Since == 0 { // no watch tells of it
 				now = uncertain
+				break
 			}
+			pause = time.After(turnPatience)
 		case blind:
 			pause = time.After(max(wait, p.cfg.Feeds.Pace()))
 		case behind:

@@ -138,7 +138,7 @@ func (p *Place) behind(taken int) bool {
 // entry is gone.
 func (p *Place) Look(ctx context.Context) error { return p.cfg.Etcd.Persist(ctx, p.LookOnce) }
 
-// LookOnce is Look with one try. An entry from the depth of the queue also reads who is behind it: it may tell them their turns.
+// LookOnce is Look with one try. One that is far back also reads who is behind it, whom it may tell their turns.
 func (p *Place) LookOnce(ctx context.Context) error {
 	followers := p.takesTurns()
 	before := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithMaxCreateRev(p.Rev - 1),

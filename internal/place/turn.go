@@ -13,7 +13,7 @@ import (
 // turnPatience is how long an entry that hears that the one ahead is gone waits to hear of its turn. Both come from one transaction.
 const turnPatience = time.Millisecond
 
-// takesTurns reports whether the entry may be told its turn: it is in the depth of a queue, and wants the lock alone.
+// takesTurns reports whether the entry may be told its turn: it wants to hold the lock alone, and others are ahead that it does not know.
 func (p *Place) takesTurns() bool { return !p.complete && p.Claim == (record.Claim{}) }
 
 // takeTurn notes that the entry, which was put again as kv, was told its turn, and reports whether that is so.

@@ -23,7 +23,7 @@ type Follower struct {
 }
 
 const (
-	// MaxFollowers is how many a Turn names, and maxValue how long their values are: all of them are written with each.
+	// MaxFollowers is how many are read at once, and maxValue how long their values may be: a Turn has those that are left.
 	MaxFollowers = 16
 	maxValue     = 300
 )
