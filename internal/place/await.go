@@ -20,6 +20,7 @@ type outlook int
 const (
 	behind    outlook = iota // the nearest is there, and the feed tells when it goes
 	advanced                 // it is gone, and the place is known anew
+	unseen                   // the feed began after that was known: see whether the nearest is there
 	uncertain                // that cannot be said: look
 	blind                    // no watch is in place: look after a pause
 	displaced                // the entry itself is gone
@@ -50,6 +51,7 @@ func (p *Place) Await(ctx context.Context) error {
 	for wait := 2 * calls.FirstPause; ; {
 		turn := v.turn()
 		if p.takeTurn(turn.Put) {
+			p.lookBehind(ctx)
 			return nil
 		}
 		now, changed := p.consult(v)
@@ -71,6 +73,12 @@ func (p *Place) Await(ctx context.Context) error {
 			if !p.cfg.Feeds.Proven() {
 				pause = time.After(unprovenPause)
 			}
+		}
+		if now == unseen {
+			if there, err := p.lookAtNearest(ctx); err == nil && there {
+				continue
+			}
+			now = uncertain
 		}
 		if now != uncertain {
 			select {
@@ -123,12 +131,15 @@ func (v *view) close() {
 	}
 }
 
+// far reports whether the entry follows only the nearest one ahead.
+func (p *Place) far() bool { return !p.complete && p.Slots == 0 }
+
 // view opens the feed that tells what becomes of those ahead, and of the entry itself: that of
 // the directory near the head of the queue, and otherwise those of the entry directly ahead and of its own, so
 // that a release does not wake a long queue. One that waits for slots holds when enough of those
 // ahead are gone, whichever they are, and the one directly ahead may hold long before it goes.
 func (p *Place) view() view {
-	if p.complete || p.Slots > 0 {
+	if !p.far() {
 		return view{Feed: p.Feed(), rival: p.Nearest()}
 	}
 	v := view{Feed: p.cfg.Feeds.Open(string(p.Nearest().Key), clientv3.WithFilterPut()), rival: p.Nearest()}
@@ -164,8 +175,12 @@ func (p *Place) consult(v view) (now outlook, changed <-chan struct{}) {
 			now = advanced
 		case sure:
 			now = passing
-		case live, s.Deleted(string(v.rival.Key)) > v.rival.CreateRevision:
-			now = uncertain // the nearest has gone, or may have
+		case s.Deleted(string(v.rival.Key)) > v.rival.CreateRevision:
+			now = uncertain
+		case live && p.far():
+			now = unseen
+		case live:
+			now = uncertain
 		default:
 			now = blind
 		}

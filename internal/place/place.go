@@ -148,8 +148,7 @@ func (p *Place) LookOnce(ctx context.Context) error {
 		clientv3.OpGet(p.Dir, append(before, clientv3.WithLimit(int64(1+p.Asks())))...),
 	}
 	if followers {
-		ops = append(ops, clientv3.OpGet(p.Dir, clientv3.WithPrefix(), clientv3.WithMinCreateRev(p.Rev+1),
-			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(record.MaxFollowers)))
+		ops = append(ops, p.getFollowers())
 	}
 	seen, err := p.cfg.Batch.Commit(ctx, batch.Txn{Key: p.Key, ExpectSuccess: true, Then: ops})
 	if err != nil {
@@ -185,6 +184,25 @@ func (p *Place) LookOnce(ctx context.Context) error {
 	}
 	p.Note(p.asOf, all.Responses[0].GetResponseRange().Kvs, 0)
 	return nil
+}
+
+// lookAtNearest finds out whether the nearest entry ahead, and the entry itself, are still there. It reports false where the place is
+// to be found anew.
+func (p *Place) lookAtNearest(ctx context.Context) (there bool, err error) {
+	nearest := p.Nearest()
+	seen, err := p.cfg.Batch.Commit(ctx, batch.Txn{
+		Key:  p.Key,
+		Then: []clientv3.Op{clientv3.OpGet(p.Name), clientv3.OpGet(string(nearest.Key))}, ExpectSuccess: true,
+	})
+	if err != nil {
+		return false, err
+	}
+	own, now := seen.KVs(0), record.Entries(seen.KVs(1))
+	if len(own) == 0 || !p.Is(own[0]) || len(now) == 0 || !same(now[0], nearest) || p.Taken(now[0]) == 0 {
+		return false, nil
+	}
+	p.asOf = seen.Revision
+	return true, nil
 }
 
 // Contended reports whether somebody may wait behind the entry to hold the lock alone, or it may be gone.

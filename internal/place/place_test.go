@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,9 +30,10 @@ type bed struct {
 	t      *testing.T
 	cfg    Config
 	reads  atomic.Int64
-	deaf   atomic.Bool // watches are refused
-	refuse atomic.Bool // reads are
-	slow   atomic.Bool // reads take a moment
+	ranges atomic.Int64 // those of them that read more than single keys
+	deaf   atomic.Bool  // watches are refused
+	refuse atomic.Bool  // reads are
+	slow   atomic.Bool  // reads take a moment
 }
 
 func inBed(t *testing.T, puts bool, f func(t *testing.T, b *bed)) {
@@ -47,6 +49,9 @@ func (b *bed) plan(call etcdsim.Call, _ *rand.Rand) (fate etcdsim.Fate) {
 	switch r := call.Request.(type) {
 	case *pb.TxnRequest:
 		b.reads.Add(1)
+		if slices.ContainsFunc(r.Success, func(op *pb.RequestOp) bool { return op.GetRequestRange().GetRangeEnd() != nil }) {
+			b.ranges.Add(1)
+		}
 		if b.slow.Load() {
 			fate.Send = time.Millisecond
 		}
@@ -120,6 +125,76 @@ func TestAPlaceIsWhatTheOrderOfEntriesSays(t *testing.T) {
 		b.at(all[Nearby+2], 0, all[Nearby+1])
 		b.delete(all[0])
 		b.at(all[1], 0, nil)
+	})
+}
+
+// Its watch begins after something else has changed in etcd.
+func TestOneFarBackReadsTheNearestAloneAsItsWatchBegins(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+3, record.Exclusive)
+		p, nearest := all[Nearby+2], all[Nearby+1]
+		b.at(p, 0, nearest)
+		proctest.Must(b.Other.Put(t.Context(), "/other", ""))
+		reads, ranges := b.reads.Load(), b.ranges.Load()
+		done := make(chan error, 1)
+		go func() { done <- p.Await(t.Context()) }()
+		time.Sleep(time.Minute)
+		if read, ranged := b.reads.Load()-reads, b.ranges.Load()-ranges; read == 0 || ranged > 0 {
+			t.Errorf("%d reads, %d of them of the queue", read, ranged)
+		}
+		b.delete(nearest)
+		if err := <-done; err != nil || string(p.Nearest().Key) != all[Nearby].Name {
+			t.Errorf("%v, behind %s", err, p.Nearest().Key)
+		}
+	})
+}
+
+func TestOneFarBackHearsWhatBecameOfTheNearestBeforeItsWatch(t *testing.T) {
+	plain := string(record.Record{Version: record.Version, Mode: record.Exclusive}.Encode())
+	shared := string(record.Record{Version: record.Version, Mode: record.Shared}.Encode())
+	for name, test := range map[string]struct {
+		mode   string
+		become func(b *bed, nearest *Place)
+	}{
+		"gone": {record.Exclusive, func(b *bed, nearest *Place) { b.delete(nearest) }},
+		"another of its name": {record.Exclusive, func(b *bed, nearest *Place) {
+			b.delete(nearest)
+			proctest.Must(b.Other.Put(b.t.Context(), nearest.Name, plain, clientv3.WithLease(clientv3.LeaseID(nearest.LeaseID))))
+		}},
+		"without a lease": {record.Exclusive, func(b *bed, nearest *Place) {
+			proctest.Must(b.Other.Put(b.t.Context(), nearest.Name, plain))
+		}},
+		"shares the lock": {record.Shared, func(b *bed, nearest *Place) {
+			proctest.Must(b.Other.Put(b.t.Context(), nearest.Name, shared, clientv3.WithIgnoreLease()))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBed(t, false, func(t *testing.T, b *bed) {
+				all := b.line(Nearby+2, record.Exclusive)
+				nearest := all[Nearby+1]
+				p := b.put("last", test.mode, b.lease())
+				b.at(p, 0, nearest)
+				test.become(b, nearest)
+				done := make(chan error, 1)
+				go func() { done <- p.Await(t.Context()) }()
+				synctest.Wait()
+				if err := <-done; err != nil || string(p.Nearest().Key) != all[Nearby].Name {
+					t.Errorf("%v, behind %s", err, p.Nearest().Key)
+				}
+			})
+		})
+	}
+}
+
+func TestOneFarBackHearsThatItIsGoneBeforeItsWatch(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+3, record.Exclusive)
+		p := all[Nearby+2]
+		b.at(p, 0, all[Nearby+1])
+		b.delete(p)
+		if err := p.Await(t.Context()); !errors.Is(err, ErrDisplaced) {
+			t.Error(err)
+		}
 	})
 }
 

@@ -1,11 +1,13 @@
 package place
 
 import (
+	"context"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/feed"
 	"github.com/phpgao/elock/internal/record"
 )
@@ -28,6 +30,24 @@ func (p *Place) takeTurn(kv *mvccpb.KeyValue) bool {
 	p.Lead(kv.ModRevision)
 	p.Mod, p.followers = kv.ModRevision, turn.Followers
 	return true
+}
+
+// getFollowers reads the next ones behind the entry.
+func (p *Place) getFollowers() clientv3.Op {
+	return clientv3.OpGet(p.Dir, clientv3.WithPrefix(), clientv3.WithMinCreateRev(p.Rev+1),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(record.MaxFollowers))
+}
+
+// lookBehind reads who is directly behind the entry, which was told its turn, where that is not known. If it fails, nobody hears of
+// a turn, and the next one reads.
+func (p *Place) lookBehind(ctx context.Context) {
+	if len(p.followers) > 0 {
+		return
+	}
+	seen, err := p.cfg.Batch.Commit(ctx, batch.Txn{Key: p.Key, Then: []clientv3.Op{p.getFollowers()}, ExpectSuccess: true})
+	if err == nil {
+		p.followers = record.FollowersOf(p.Dir, seen.KVs(0))
+	}
 }
 
 // turn returns what is known of the puts of the waiter's entry, nothing where v does not watch them.

@@ -7,6 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/phpgao/elock/internal/proctest"
 	"github.com/phpgao/elock/internal/record"
 )
 
@@ -46,6 +47,53 @@ func TestALongQueueIsToldItsTurns(t *testing.T) {
 		}
 		if told < len(waits)*2/3 {
 			t.Errorf("%d of %d did not read", told, len(waits))
+		}
+	})
+}
+
+// What the first has read names only so many.
+func TestTheLastOfThoseWhoAreToldReadsOn(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(3*record.MaxFollowers, record.Exclusive)
+		var waits []*wait
+		for _, p := range all[1:] {
+			waits = append(waits, b.wait(p))
+		}
+		time.Sleep(time.Second) // the watches are in place
+		if err := all[0].Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i, w := range waits[:2*record.MaxFollowers] {
+			b.leave(all[i])
+			left := time.Now()
+			w.returns(nil)
+			if waited := time.Since(left); !all[i+1].First() || waited >= turnPatience {
+				t.Fatalf("%d is the first: %v, after %v", i+1, all[i+1].First(), waited)
+			}
+			if len(all[i+1].TellTurn()) == 0 {
+				t.Fatalf("%d does not know who follows", i+1)
+			}
+		}
+	})
+}
+
+// Then the next one reads.
+func TestOneThatWasToldItsTurnHoldsThoughItDoesNotHearWhoFollows(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+4, record.Exclusive)
+		p := all[Nearby+2]
+		w := b.wait(p)
+		time.Sleep(time.Second) // the watches are in place
+		kv := proctest.Must(b.Other.Get(t.Context(), p.Name)).Kvs[0]
+		for _, other := range all[:Nearby+1] {
+			b.delete(other)
+		}
+		b.refuse.Store(true)
+		turn := record.WithTurn([]record.Follower{{Rev: p.Rev, Value: kv.Value}})
+		proctest.Must(b.Other.Txn(t.Context()).Then(clientv3.OpDelete(all[Nearby+1].Name), clientv3.OpPut(p.Name, turn, clientv3.WithIgnoreLease())).Commit())
+		w.returns(nil)
+		if !p.First() || len(p.TellTurn()) > 0 {
+			t.Errorf("first: %v, tells: %d", p.First(), len(p.TellTurn()))
 		}
 	})
 }
