@@ -61,6 +61,12 @@ func (p *Place) Await(ctx context.Context) error {
 			return ErrDisplaced
 		case advanced:
 			return nil
+		case unseen:
+			there, err := p.lookAtNearest(ctx)
+			if unanswered = err != nil; there {
+				continue
+			}
+			now = uncertain
 		case passing:
 			if turn.Since == 0 { // no watch tells of it
 				now = uncertain
@@ -73,12 +79,6 @@ func (p *Place) Await(ctx context.Context) error {
 			if !p.cfg.Feeds.Proven() {
 				pause = time.After(unprovenPause)
 			}
-		}
-		if now == unseen {
-			if there, err := p.lookAtNearest(ctx); err == nil && there {
-				continue
-			}
-			now = uncertain
 		}
 		if now != uncertain {
 			select {

@@ -186,23 +186,24 @@ func (p *Place) LookOnce(ctx context.Context) error {
 	return nil
 }
 
-// lookAtNearest finds out whether the nearest entry ahead, and the entry itself, are still there. It reports false where the place is
-// to be found anew.
+// lookAtNearest finds out whether the nearest entry ahead, and the entry itself, are still there. It tries until ctx ends. It
+// reports false where the place is to be found anew.
 func (p *Place) lookAtNearest(ctx context.Context) (there bool, err error) {
 	nearest := p.Nearest()
-	seen, err := p.cfg.Batch.Commit(ctx, batch.Txn{
-		Key:  p.Key,
-		Then: []clientv3.Op{clientv3.OpGet(p.Name), clientv3.OpGet(string(nearest.Key))}, ExpectSuccess: true,
+	look := batch.Txn{Key: p.Key, Then: []clientv3.Op{clientv3.OpGet(p.Name), clientv3.OpGet(string(nearest.Key))}, ExpectSuccess: true}
+	err = p.cfg.Etcd.Persist(ctx, func(ctx context.Context) error {
+		seen, err := p.cfg.Batch.Commit(ctx, look)
+		if err != nil {
+			return err
+		}
+		own, now := seen.KVs(0), record.Entries(seen.KVs(1))
+		there = len(own) > 0 && p.Is(own[0]) && len(now) > 0 && same(now[0], nearest) && p.Taken(now[0]) > 0
+		if there {
+			p.asOf = seen.Revision
+		}
+		return nil
 	})
-	if err != nil {
-		return false, err
-	}
-	own, now := seen.KVs(0), record.Entries(seen.KVs(1))
-	if len(own) == 0 || !p.Is(own[0]) || len(now) == 0 || !same(now[0], nearest) || p.Taken(now[0]) == 0 {
-		return false, nil
-	}
-	p.asOf = seen.Revision
-	return true, nil
+	return there, err
 }
 
 // Contended reports whether somebody may wait behind the entry to hold the lock alone, or it may be gone.

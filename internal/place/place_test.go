@@ -34,6 +34,7 @@ type bed struct {
 	deaf   atomic.Bool  // watches are refused
 	refuse atomic.Bool  // reads are
 	slow   atomic.Bool  // reads take a moment
+	lost   atomic.Int64 // so many reads have no answer
 }
 
 func inBed(t *testing.T, puts bool, f func(t *testing.T, b *bed)) {
@@ -54,6 +55,9 @@ func (b *bed) plan(call etcdsim.Call, _ *rand.Rand) (fate etcdsim.Fate) {
 		}
 		if b.slow.Load() {
 			fate.Send = time.Millisecond
+		}
+		if b.lost.Add(-1) >= 0 {
+			fate.Lose, fate.Hang = etcdsim.Answer, true
 		}
 		if b.refuse.Load() {
 			fate.Refuse = rpctypes.ErrGRPCPermissionDenied
@@ -186,14 +190,35 @@ func TestOneFarBackHearsWhatBecameOfTheNearestBeforeItsWatch(t *testing.T) {
 	}
 }
 
+func TestOneFarBackReadsAgainWhatHasNoAnswer(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+3, record.Exclusive)
+		p, nearest := all[Nearby+2], all[Nearby+1]
+		b.at(p, 0, nearest)
+		proctest.Must(b.Other.Put(t.Context(), "/other", ""))
+		b.lost.Store(1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- p.Await(ctx) }()
+		time.Sleep(10 * time.Second)
+		b.delete(nearest)
+		deleted := time.Now()
+		if err := <-done; err != nil || time.Since(deleted) > time.Second {
+			t.Errorf("%v, after %v", err, time.Since(deleted))
+		}
+	})
+}
+
 func TestOneFarBackHearsThatItIsGoneBeforeItsWatch(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
 		all := b.line(Nearby+3, record.Exclusive)
 		p := all[Nearby+2]
 		b.at(p, 0, all[Nearby+1])
 		b.delete(p)
-		if err := p.Await(t.Context()); !errors.Is(err, ErrDisplaced) {
-			t.Error(err)
+		began := time.Now()
+		if err := p.Await(t.Context()); !errors.Is(err, ErrDisplaced) || time.Since(began) > time.Second {
+			t.Errorf("%v, after %v", err, time.Since(began))
 		}
 	})
 }
@@ -262,7 +287,7 @@ func (b *bed) wait(p *Place) *wait {
 	if err := p.Look(b.t.Context()); err != nil {
 		b.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(b.t.Context())
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Hour)
 	w := &wait{b, p, cancel, make(chan error, 1), time.Now()}
 	go func() { w.done <- p.Await(ctx) }()
 	synctest.Wait()
@@ -569,6 +594,22 @@ func TestAWaitThatEndsAsEtcdIsSilentSaysSo(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		b.Mine.Heal()
+	})
+}
+
+func TestAWaitFarBackThatEndsAsEtcdIsSilentSaysSo(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+3, record.Exclusive)
+		p := all[Nearby+2]
+		b.at(p, 0, all[Nearby+1])
+		proctest.Must(b.Other.Put(t.Context(), "/other", ""))
+		b.lost.Store(1 << 20)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		err := p.Await(ctx)
+		if _, ok := errors.AsType[WaitEnd](err); ok || err == nil {
+			t.Errorf("got %v", err)
+		}
 	})
 }
 

@@ -15,6 +15,9 @@ import (
 // turnPatience is how long an entry that hears that the one ahead is gone waits to hear of its turn. Both come from one transaction.
 const turnPatience = time.Millisecond
 
+// behindPatience is how long an entry that was told its turn waits to hear who is behind it, before it holds.
+const behindPatience = 100 * time.Millisecond
+
 // takesTurns reports whether the entry may be told its turn: it wants to hold the lock alone, and others are ahead that it does not know.
 func (p *Place) takesTurns() bool { return !p.complete && p.Claim == (record.Claim{}) }
 
@@ -38,12 +41,14 @@ func (p *Place) getFollowers() clientv3.Op {
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(record.MaxFollowers))
 }
 
-// lookBehind reads who is directly behind the entry, which was told its turn, where that is not known. If it fails, nobody hears of
-// a turn, and the next one reads.
+// lookBehind reads who is directly behind the entry, which was told its turn, where that is not known. If etcd does not answer, the
+// entry tells nobody, and the next one reads.
 func (p *Place) lookBehind(ctx context.Context) {
 	if len(p.followers) > 0 {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, behindPatience)
+	defer cancel()
 	seen, err := p.cfg.Batch.Commit(ctx, batch.Txn{Key: p.Key, Then: []clientv3.Op{p.getFollowers()}, ExpectSuccess: true})
 	if err == nil {
 		p.followers = record.FollowersOf(p.Dir, seen.KVs(0))

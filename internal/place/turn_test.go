@@ -79,6 +79,16 @@ func TestTheLastOfThoseWhoAreToldReadsOn(t *testing.T) {
 
 // Then the next one reads.
 func TestOneThatWasToldItsTurnHoldsThoughItDoesNotHearWhoFollows(t *testing.T) {
+	for name, none := range map[string]func(b *bed){
+		"refused":   func(b *bed) { b.refuse.Store(true) },
+		"no answer": func(b *bed) { b.lost.Store(1) },
+	} {
+		t.Run(name, func(t *testing.T) { toldWithout(t, none) })
+	}
+}
+
+func toldWithout(t *testing.T, none func(b *bed)) {
+	t.Helper()
 	inBed(t, false, func(t *testing.T, b *bed) {
 		all := b.line(Nearby+4, record.Exclusive)
 		p := all[Nearby+2]
@@ -88,12 +98,13 @@ func TestOneThatWasToldItsTurnHoldsThoughItDoesNotHearWhoFollows(t *testing.T) {
 		for _, other := range all[:Nearby+1] {
 			b.delete(other)
 		}
-		b.refuse.Store(true)
+		none(b)
+		began := time.Now()
 		turn := record.WithTurn([]record.Follower{{Rev: p.Rev, Value: kv.Value}})
 		proctest.Must(b.Other.Txn(t.Context()).Then(clientv3.OpDelete(all[Nearby+1].Name), clientv3.OpPut(p.Name, turn, clientv3.WithIgnoreLease())).Commit())
 		w.returns(nil)
-		if !p.First() || len(p.TellTurn()) > 0 {
-			t.Errorf("first: %v, tells: %d", p.First(), len(p.TellTurn()))
+		if !p.First() || len(p.TellTurn()) > 0 || time.Since(began) > time.Second/2 {
+			t.Errorf("first: %v, tells: %d, after %v", p.First(), len(p.TellTurn()), time.Since(began))
 		}
 	})
 }
