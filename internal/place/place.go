@@ -48,11 +48,20 @@ type rival struct {
 	takes int
 }
 
-// Nearby is how many entries ahead are asked for, besides as many as there are slots.
-const Nearby = 8
+const (
+	// Nearby is how many entries ahead are asked for, besides as many as there are slots.
+	Nearby = 8
+	// nearbyShared is how many are asked for by one that shares the lock. Most of them share it, too, and are not ahead of it.
+	nearbyShared = 128
+)
 
 // Asks is how many entries ahead are asked for. Of slots they take more than there are, if they are not all.
-func (p *Place) Asks() int { return p.Slots + Nearby }
+func (p *Place) Asks() int {
+	if p.Shared {
+		return nearbyShared
+	}
+	return p.Slots + Nearby
+}
 
 // New returns a place whose fields are to be set.
 func New(cfg *Config) Place { return Place{cfg: cfg} }
@@ -122,6 +131,9 @@ func (p *Place) Note(rev int64, nearest []*mvccpb.KeyValue, more int) {
 		p.n = len(p.ahead)
 	case more < 0:
 		p.n = 0
+	}
+	if p.Shared && len(p.ahead) > Nearby { // it asked for many, and follows few
+		p.ahead, p.complete = p.ahead[:Nearby], false
 	}
 }
 

@@ -177,7 +177,9 @@ func TestOneFarBackHearsWhatBecameOfTheNearestBeforeItsWatch(t *testing.T) {
 				all := b.line(Nearby+2, record.Exclusive)
 				nearest := all[Nearby+1]
 				p := b.put("last", test.mode, b.lease())
-				b.at(p, 0, nearest)
+				if err := p.Look(t.Context()); err != nil || string(p.Nearest().Key) != nearest.Name {
+					t.Fatal(err)
+				}
 				test.become(b, nearest)
 				done := make(chan error, 1)
 				go func() { done <- p.Await(t.Context()) }()
@@ -231,16 +233,50 @@ func TestKeysWithoutALeaseAreNotAhead(t *testing.T) {
 	})
 }
 
+// Else each of many who share reads the queue again.
+func TestOneThatSharesKnowsBehindManyThatShareWhoIsAhead(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		alone := b.put("alone", record.Exclusive, b.lease())
+		all := b.line(nearbyShared-1, record.Shared)
+		p, ranges := all[len(all)-1], b.ranges.Load()
+		b.at(p, 1, alone)
+		if n := b.ranges.Load() - ranges; n > 1 {
+			t.Errorf("%d reads", n)
+		}
+	})
+}
+
+func TestOneThatSharesFollowsTheNearestOnlyBehindManyWhoDoNot(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+2, record.Exclusive)
+		p := b.put("last", record.Shared, b.lease())
+		w := b.wait(p)
+		time.Sleep(time.Second) // the watch is in place
+		reads := b.reads.Load()
+		for _, other := range all[:Nearby+1] {
+			b.delete(other)
+		}
+		w.goesOn()
+		if n := b.reads.Load() - reads; n > 0 || !p.far() {
+			t.Errorf("%d reads; follows all: %v", n, !p.far())
+		}
+		b.delete(all[Nearby+1])
+		if w.returns(nil); !p.First() {
+			t.Error("it is not the first")
+		}
+	})
+}
+
 func TestThoseWhoShareAreNotAheadOfEachOther(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
 		alone := b.put("alone", record.Exclusive, b.lease())
-		all := b.line(Nearby+3, record.Shared)
+		all := b.line(nearbyShared+3, record.Shared)
 		writer := b.put("writer", "", b.lease())
 		b.at(all[0], 1, alone)
-		b.at(all[Nearby+2], 1, alone) // though all that are near share
+		b.at(all[nearbyShared+2], 1, alone) // though all that are near share
 		b.delete(alone)
-		b.at(all[Nearby+2], 0, nil)
-		b.at(writer, 0, all[Nearby+2])
+		b.at(all[nearbyShared+2], 0, nil)
+		b.at(writer, 0, all[nearbyShared+2])
 	})
 }
 
@@ -475,7 +511,7 @@ func TestAWaitMayEndWithinALook(t *testing.T) {
 	}
 	proctest.Run(t, plan, func(t *testing.T, p *proctest.Process) {
 		b.t, b.Process, b.cfg = t, p, Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds}
-		b.line(Nearby+3, record.Shared)
+		b.line(nearbyShared+3, record.Shared)
 		l := b.lease()
 		b.put("x1", record.Exclusive, l)
 		b.put("x2", record.Exclusive, l)

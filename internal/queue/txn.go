@@ -18,7 +18,7 @@ var getNearby = clientv3.OpGet("", clientv3.WithLimit(place.Nearby), clientv3.Wi
 // record.Created(e.Name, 0).
 func (e *Entry) Join() []clientv3.Op {
 	ahead := getNearby
-	if e.Slots > 0 {
+	if e.Asks() != place.Nearby {
 		ahead = clientv3.OpGet("", clientv3.WithLimit(int64(e.Asks())), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend))
 	}
 	ahead.WithKeyBytes([]byte(e.Dir))

@@ -284,6 +284,8 @@ var packageMistakes = []mistake{
 	{"one far back that waits for slots follows the nearest only", "internal/place:(*Place).far", " && p.Slots == 0", ""},
 	{"one that waits for slots waits until nobody is ahead", "internal/place:(*Place).Note", "taken <= p.Room():", "taken == 0:"},
 	{"one that waits for slots hears of the nearest only", "internal/place:(*Place).consult", "p.behind(taken) && ", "len(left) > 0 && "},
+	{"one that shares asks for few", "internal/place:(*Place).Asks", "return nearbyShared", "return Nearby"},
+	{"one that shares follows all of many", "internal/place:(*Place).Note", "p.ahead[:Nearby], false", "p.ahead[:Nearby], p.complete"},
 	{"of slots, few entries are asked for", "internal/place:(*Place).Asks", "p.Slots + Nearby", "Nearby"},
 	{"contended by those who share", "internal/place:(*Place).Contended", "record.Entries(behind), record.Alone)", "record.Entries(behind), func(*mvccpb.KeyValue) bool { return true })"},
 	{"not contended though it is gone", "internal/place:(*Place).Contended", "len(own) == 0 || !p.Is(own[0]) || ", "len(own) > 1 || "},
