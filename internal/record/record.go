@@ -73,7 +73,7 @@ func (r Record) Encode() []byte {
 // appendPlain appends what json.Marshal makes of the usual record, for a
 // fifth of the cost. It reports false if r is another.
 func (r Record) appendPlain(b []byte) (_ []byte, ok bool) {
-	if r.Evicted || r.Retained || !r.Until.IsZero() || r.Request != nil || len(r.Annotations) > 0 || r.AnnouncedText != "" || r.AnnouncedBytes != nil || !plain(r.Owner) || !plain(r.Mode) {
+	if r.Evicted || !r.Until.IsZero() || r.Request != nil || len(r.Annotations) > 0 || r.AnnouncedText != "" || r.AnnouncedBytes != nil || !plain(r.Owner) || !plain(r.Mode) {
 		return nil, false
 	}
 	b = strconv.AppendInt(append(b, `{"elock":`...), int64(r.Version), 10)
@@ -86,6 +86,9 @@ func (r Record) appendPlain(b []byte) (_ []byte, ok bool) {
 	}
 	if r.Weight != 0 {
 		b = strconv.AppendInt(append(b, `,"weight":`...), int64(r.Weight), 10)
+	}
+	if r.Retained {
+		b = append(b, `,"kept":true`...)
 	}
 	return append(b, '}'), err == nil
 }
