@@ -74,7 +74,7 @@ func (b *bed) rewrite(change func(*record.Record)) clientv3.Op {
 // tellTurn tells the entry its turn, as the one ahead does.
 func (b *bed) tellTurn() clientv3.Op {
 	kv := proctest.Must(b.Other.Get(b.t.Context(), b.e.Name)).Kvs[0]
-	return clientv3.OpPut(b.e.Name, record.WithTurn([]record.Follower{{Rev: kv.CreateRevision, Value: kv.Value}}), clientv3.WithIgnoreLease())
+	return clientv3.OpPut(b.e.Name, record.WithTurn(record.Follower{Rev: kv.CreateRevision, Value: kv.Value}, nil, false), clientv3.WithIgnoreLease())
 }
 
 // does has somebody carry out a transaction.

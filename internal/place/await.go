@@ -20,7 +20,7 @@ type outlook int
 const (
 	behind    outlook = iota // the nearest is there, and the feed tells when it goes
 	advanced                 // it is gone, and the place is known anew
-	unseen                   // the feed began after that was known: see whether the nearest is there
+	unseen                   // the feed began after the place was known: see whether the nearest is there
 	uncertain                // that cannot be said: look
 	blind                    // no watch is in place: look after a pause
 	displaced                // the entry itself is gone
@@ -51,8 +51,7 @@ func (p *Place) Await(ctx context.Context) error {
 	for wait := 2 * calls.FirstPause; ; {
 		turn := v.turn()
 		if p.takeTurn(turn.Put) {
-			p.lookBehind(ctx)
-			return nil
+			return p.lookBehind(ctx)
 		}
 		now, changed := p.consult(v)
 		var pause <-chan time.Time
@@ -62,11 +61,13 @@ func (p *Place) Await(ctx context.Context) error {
 		case advanced:
 			return nil
 		case unseen:
+			if now = uncertain; ctx.Err() != nil {
+				break
+			}
 			there, err := p.lookAtNearest(ctx)
 			if unanswered = err != nil; there {
 				continue
 			}
-			now = uncertain
 		case passing:
 			if turn.Since == 0 { // no watch tells of it
 				now = uncertain
@@ -177,7 +178,7 @@ func (p *Place) consult(v view) (now outlook, changed <-chan struct{}) {
 			now = passing
 		case s.Deleted(string(v.rival.Key)) > v.rival.CreateRevision:
 			now = uncertain
-		case live && p.far():
+		case live && p.far() && p.Nearest() == v.rival:
 			now = unseen
 		case live:
 			now = uncertain

@@ -2,13 +2,14 @@
 //
 // Near the head of the queue a place knows all entries ahead, and follows them by one watch of the directory, which all who wait
 // there share. Further back it knows the nearest ones, and follows only the one directly ahead, so that a release does not wake a
-// long queue. As its watch begins, it reads only whether that one is still there: what one that waits costs does not grow with the
-// queue. When that one is gone, the place is read, unless a watch of the entry itself says that it was told its turn.
+// long queue. As its watch begins, it reads only whether that one and it itself are still there, however long the queue is. When that
+// one is gone, the place is read, unless a watch of the entry itself says that it was told its turn. One that shares the lock asks for
+// more of those ahead, as most of them share it, too, and follows no more.
 //
 // An entry that becomes the first by such a read also learns who is directly behind it. As it leaves, it tells the next one its
 // turn: in the same transaction it puts that one's record again, with a [record.Turn] that has the rest of the list. The last one of
-// the list reads who is behind it before it holds the lock. So the entries of a long queue become the first one after the other, and
-// one in 17 of them reads.
+// the list reads who is behind it before it holds the lock, if the list was full. So the entries of a long queue become the first one
+// after the other, and one in 16 of them reads.
 //
 // # Invariants
 //

@@ -39,7 +39,8 @@ type Place struct {
 	complete bool    // there are no others
 	n        int     // how many are ahead; 0 if that is not known
 
-	followers []record.Follower // directly behind the entry, as far as known
+	followers record.Followers // directly behind the entry, as far as known
+	more      bool             // perhaps others are behind them
 }
 
 // A rival is an entry ahead that takes something of the room of the place's own.
@@ -49,7 +50,7 @@ type rival struct {
 }
 
 const (
-	// Nearby is how many entries ahead are asked for, besides as many as there are slots.
+	// Nearby is how many entries ahead are asked for, besides as many as there are slots, and how many are followed by one watch.
 	Nearby = 8
 	// nearbyShared is how many are asked for by one that shares the lock. Most of them share it, too, and are not ahead of it.
 	nearbyShared = 128
@@ -133,7 +134,7 @@ func (p *Place) Note(rev int64, nearest []*mvccpb.KeyValue, more int) {
 		p.n = 0
 	}
 	if p.Shared && len(p.ahead) > Nearby { // it asked for many, and follows few
-		p.ahead, p.complete = p.ahead[:Nearby], false
+		p.ahead, p.complete = slices.Clone(p.ahead[:Nearby]), false
 	}
 }
 
@@ -171,7 +172,7 @@ func (p *Place) LookOnce(ctx context.Context) error {
 		return ErrDisplaced
 	}
 	if followers {
-		p.followers = record.FollowersOf(p.Dir, seen.KVs(2))
+		p.followers, p.more = record.FollowersOf(p.Dir, seen.KVs(2))
 	}
 	if record.TurnOf(own[0]) != nil {
 		p.Mod = own[0].ModRevision
@@ -198,8 +199,8 @@ func (p *Place) LookOnce(ctx context.Context) error {
 	return nil
 }
 
-// lookAtNearest finds out whether the nearest entry ahead, and the entry itself, are still there. It tries until ctx ends. It
-// reports false where the place is to be found anew.
+// lookAtNearest finds out whether the nearest entry ahead, and the entry itself, are still there. It tries until ctx ends or
+// etcd refuses it. It reports false where the place is to be found anew.
 func (p *Place) lookAtNearest(ctx context.Context) (there bool, err error) {
 	nearest := p.Nearest()
 	look := batch.Txn{Key: p.Key, Then: []clientv3.Op{clientv3.OpGet(p.Name), clientv3.OpGet(string(nearest.Key))}, ExpectSuccess: true}

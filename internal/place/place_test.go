@@ -212,6 +212,44 @@ func TestOneFarBackReadsAgainWhatHasNoAnswer(t *testing.T) {
 	})
 }
 
+// A watch begins between the two reads of a look, of which the second has no answer.
+func TestOneOfWhomNobodyAheadIsKnownLooks(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		b.put("alone", record.Exclusive, b.lease())
+		b.line(nearbyShared+3, record.Shared)
+		p := b.put("me", record.Shared, b.lease())
+		if err := p.Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		proctest.Must(b.Other.Put(t.Context(), "/other", ""))
+		v := p.view()
+		defer v.close()
+		time.Sleep(time.Second) // the watch is in place
+		p.Note(p.Rev, nil, -1)
+		if now, _ := p.consult(v); now != uncertain {
+			t.Errorf("the outlook is %d", now)
+		}
+	})
+}
+
+func TestAWaitFarBackThatHasEndedIsNoSilenceOfEtcd(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(Nearby+3, record.Exclusive)
+		p := all[Nearby+2]
+		b.at(p, 0, all[Nearby+1])
+		proctest.Must(b.Other.Put(t.Context(), "/other", ""))
+		v := p.view()
+		defer v.close()
+		time.Sleep(time.Second) // the watch is in place
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		reads := b.reads.Load()
+		if err := p.Await(ctx); !errors.As(err, new(WaitEnd)) || b.reads.Load() != reads {
+			t.Errorf("got %v after %d reads", err, b.reads.Load()-reads)
+		}
+	})
+}
+
 func TestOneFarBackHearsThatItIsGoneBeforeItsWatch(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
 		all := b.line(Nearby+3, record.Exclusive)

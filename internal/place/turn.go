@@ -31,7 +31,7 @@ func (p *Place) takeTurn(kv *mvccpb.KeyValue) bool {
 		return false
 	}
 	p.Lead(kv.ModRevision)
-	p.Mod, p.followers = kv.ModRevision, turn.Followers
+	p.Mod, p.followers, p.more = kv.ModRevision, turn.Followers, turn.More
 	return true
 }
 
@@ -42,17 +42,23 @@ func (p *Place) getFollowers() clientv3.Op {
 }
 
 // lookBehind reads who is directly behind the entry, which was told its turn, where that is not known. If etcd does not answer, the
-// entry tells nobody, and the next one reads.
-func (p *Place) lookBehind(ctx context.Context) {
-	if len(p.followers) > 0 {
-		return
+// entry tells nobody, and the next one reads. It fails with ErrDisplaced if the entry is gone.
+func (p *Place) lookBehind(ctx context.Context) error {
+	if len(p.followers) > 0 || !p.more {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, behindPatience)
 	defer cancel()
-	seen, err := p.cfg.Batch.Commit(ctx, batch.Txn{Key: p.Key, Then: []clientv3.Op{p.getFollowers()}, ExpectSuccess: true})
-	if err == nil {
-		p.followers = record.FollowersOf(p.Dir, seen.KVs(0))
+	look := batch.Txn{Key: p.Key, Then: []clientv3.Op{clientv3.OpGet(p.Name), p.getFollowers()}, ExpectSuccess: true}
+	seen, err := p.cfg.Batch.Commit(ctx, look)
+	if err != nil {
+		return nil
 	}
+	if own := seen.KVs(0); len(own) == 0 || !p.Is(own[0]) {
+		return ErrDisplaced
+	}
+	p.followers, p.more = record.FollowersOf(p.Dir, seen.KVs(1))
+	return nil
 }
 
 // turn returns what is known of the puts of the waiter's entry, nothing where v does not watch them.
@@ -66,14 +72,14 @@ func (v *view) turn() (s feed.State) {
 // TellTurn returns what tells the next in the queue its turn, in the transaction in which the entry goes, which is the first. It
 // does nothing if that one has gone, or was put again. There is no such operation if the next is not known.
 func (p *Place) TellTurn() []clientv3.Op {
-	if len(p.followers) == 0 || !p.First() {
+	next, ok := p.followers.First()
+	if !ok || !p.First() {
 		return nil
 	}
-	next := p.followers[0]
 	name := p.Dir + next.Name
 	return []clientv3.Op{clientv3.OpTxn(
 		[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(name), "=", next.Rev)},
-		[]clientv3.Op{clientv3.OpPut(name, record.WithTurn(p.followers), clientv3.WithIgnoreLease())}, nil)}
+		[]clientv3.Op{clientv3.OpPut(name, record.WithTurn(next, p.followers[1:], p.more), clientv3.WithIgnoreLease())}, nil)}
 }
 
 // ForgetFollowers has TellTurn tell nobody.

@@ -1,6 +1,7 @@
 package place
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,11 +101,39 @@ func toldWithout(t *testing.T, none func(b *bed)) {
 		}
 		none(b)
 		began := time.Now()
-		turn := record.WithTurn([]record.Follower{{Rev: p.Rev, Value: kv.Value}})
+		turn := record.WithTurn(record.Follower{Rev: p.Rev, Value: kv.Value}, nil, true)
 		proctest.Must(b.Other.Txn(t.Context()).Then(clientv3.OpDelete(all[Nearby+1].Name), clientv3.OpPut(p.Name, turn, clientv3.WithIgnoreLease())).Commit())
 		w.returns(nil)
 		if !p.First() || len(p.TellTurn()) > 0 || time.Since(began) > time.Second/2 {
 			t.Errorf("first: %v, tells: %d, after %v", p.First(), len(p.TellTurn()), time.Since(began))
+		}
+	})
+}
+
+func TestOneThatWasToldItsTurnReadsOnlyWhereOthersMayBeBehind(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		all := b.line(3, record.Exclusive)
+		p := all[0]
+		p.Lead(p.Rev)
+		reads := b.reads.Load()
+		if err := p.lookBehind(t.Context()); err != nil || b.reads.Load() != reads {
+			t.Errorf("%v, %d reads", err, b.reads.Load()-reads)
+		}
+		p.more = true
+		if err := p.lookBehind(t.Context()); err != nil || len(p.followers) != 2 || p.more {
+			t.Errorf("%v, %d follow, more: %v", err, len(p.followers), p.more)
+		}
+	})
+}
+
+func TestOneThatWasToldItsTurnDoesNotHoldWhenItIsGone(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		p := b.line(3, record.Exclusive)[0]
+		p.Lead(p.Rev)
+		p.more = true
+		b.delete(p)
+		if err := p.lookBehind(t.Context()); !errors.Is(err, ErrDisplaced) {
+			t.Error(err)
 		}
 	})
 }

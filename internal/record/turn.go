@@ -3,7 +3,7 @@ package record
 import (
 	"bytes"
 	"encoding/json"
-	"strings"
+	"strconv"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 )
@@ -11,9 +11,14 @@ import (
 // A Turn, in the value of an entry, says that the entry is the first in the queue: the one ahead, which was the first, has left it
 // the lock in the transaction in which it went. It is no field of a Record: who puts the record again leaves it out.
 type Turn struct {
-	Rev       int64      `json:"rev"`              // the create revision of the entry, which tells it from others of its name
-	Followers []Follower `json:"behind,omitempty"` // the next ones, one directly after the other
+	Rev       int64     `json:"rev"` // the create revision of the entry, which tells it from others of its name
+	Followers Followers `json:"behind,omitempty"`
+	More      bool      `json:"more,omitempty"` // perhaps others are behind them who take turns
 }
+
+// Followers are the entries behind another one, one directly after the other. Each is a [Follower] as JSON: only the first is read, and
+// the others go on as they are.
+type Followers []json.RawMessage
 
 // A Follower is an entry that waits to hold the lock alone, and was put once.
 type Follower struct {
@@ -32,18 +37,33 @@ const (
 const turnField = `,"turn":`
 
 // FollowersOf returns the first entries of queue, which is in order, as followers of another one in the directory dir: up to one
-// that is something else.
-func FollowersOf(dir string, queue []*mvccpb.KeyValue) (all []Follower) {
+// that is something else. more says that there are MaxFollowers, and perhaps others behind them.
+func FollowersOf(dir string, queue []*mvccpb.KeyValue) (all Followers, more bool) {
 	for _, kv := range Entries(queue) {
 		r, ours := Parse(kv.Value)
 		name := string(kv.Key[len(dir):])
-		if len(all) == MaxFollowers || !ours || r.Claim() != (Claim{}) || r.Evicted || kv.ModRevision != kv.CreateRevision ||
+		if !ours || r.Claim() != (Claim{}) || r.Evicted || kv.ModRevision != kv.CreateRevision ||
 			len(kv.Value) > maxValue || !bytes.HasSuffix(kv.Value, []byte("}")) {
 			break
 		}
-		all = append(all, Follower{Name: name, Rev: kv.CreateRevision, Value: kv.Value})
+		follower, err := json.Marshal(Follower{Name: name, Rev: kv.CreateRevision, Value: kv.Value})
+		if err != nil {
+			panic(err) // the value was parsed
+		}
+		if all = append(all, follower); len(all) == MaxFollowers {
+			return all, true
+		}
 	}
-	return all
+	return all, false
+}
+
+// First returns the first of all. It reports false if there is none.
+func (all Followers) First() (first Follower, ok bool) {
+	if len(all) == 0 {
+		return first, false
+	}
+	err := json.Unmarshal(all[0], &first)
+	return first, err == nil
 }
 
 // TurnOf returns the turn that an entry, which may be nil, was given; nil if there is none.
@@ -61,12 +81,23 @@ func TurnOf(kv *mvccpb.KeyValue) *Turn {
 // ToldFirst reports whether an entry was told its turn, and nothing else was put since it came.
 func ToldFirst(kv *mvccpb.KeyValue) bool { return kv.Version == 2 && TurnOf(kv) != nil }
 
-// WithTurn returns the value of the first of followers that gives it the turn.
-func WithTurn(followers []Follower) string {
-	first := followers[0]
-	turn, err := json.Marshal(Turn{first.Rev, followers[1:]})
-	if err != nil {
-		panic(err) // the values were parsed
+// WithTurn returns the value of an entry that gives it the turn, where rest are behind it, and perhaps more.
+func WithTurn(entry Follower, rest Followers, more bool) string {
+	b := append(bytes.TrimSuffix(bytes.Clone(entry.Value), []byte("}")), turnField...)
+	b = strconv.AppendInt(append(b, `{"rev":`...), entry.Rev, 10)
+	for i, follower := range rest {
+		if i == 0 {
+			b = append(b, `,"behind":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = append(b, follower...)
 	}
-	return strings.TrimSuffix(string(first.Value), "}") + turnField + string(turn) + "}"
+	if len(rest) > 0 {
+		b = append(b, ']')
+	}
+	if more {
+		b = append(b, `,"more":true`...)
+	}
+	return string(append(b, "}}"...))
 }
