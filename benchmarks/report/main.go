@@ -1,7 +1,7 @@
 // Command report runs the benchmarks and writes what they say: results.txt, in the format of go test, and made from that,
 // RESULTS.md and charts.
 //
-//	go run . [flags]                     run in benchmarks/report; takes one and a half hours
+//	go run . [flags]                     run in benchmarks/report; takes an hour
 //	go run . -passes 1 -scale 0.1        only once, and with a tenth of the keys, waiters and Lockers; some minutes
 //	go run . -from ../results.txt        only write RESULTS.md and the charts again
 //
@@ -38,6 +38,7 @@ func report(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
 	var (
 		passes    = flags.Int("passes", 5, "how often everything runs, one pass after the other")
+		grown     = flags.Int("grown", 2, "in how many of the passes that runs which -scale sizes, and which takes minutes")
 		benchtime = flags.String("benchtime", "", "of every benchmark, as for go test; its own if empty")
 		scale     = flags.Float64("scale", 1, "how large the sizes are of the benchmarks that grow: 1 is a million keys")
 		only      = flags.String("run", "", "regular expression: run only the benchmarks that match")
@@ -46,7 +47,7 @@ func report(ctx context.Context, args []string) error {
 		from      = flags.String("from", "", "take the results from this file, and run nothing")
 	)
 	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "Runs the benchmarks (one and a half hours) and writes results.txt, RESULTS.md and charts over those in -out.")
+		fmt.Fprintln(flags.Output(), "Runs the benchmarks (an hour) and writes results.txt, RESULTS.md and charts over those in -out.")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
@@ -64,6 +65,8 @@ func report(ctx context.Context, args []string) error {
 		return err
 	case *passes < 1:
 		return fmt.Errorf("%d passes", *passes)
+	case *grown < 1:
+		return fmt.Errorf("%d passes of what grows", *grown)
 	case !(*scale > 0):
 		return fmt.Errorf("scale %g", *scale)
 	case !slices.ContainsFunc(plan, func(s step) bool { return which.MatchString(s.name) }):
@@ -71,7 +74,7 @@ func report(ctx context.Context, args []string) error {
 	}
 	if *from == "" {
 		*from = filepath.Join(*out, "results.txt")
-		r := runner{dir: *dir, passes: *passes, benchtime: *benchtime, scale: *scale, only: which, tell: os.Stderr}
+		r := runner{dir: *dir, passes: *passes, grown: *grown, benchtime: *benchtime, scale: *scale, only: which, tell: os.Stderr}
 		if err := create(*from, func(w io.Writer) error { return r.run(ctx, w) }); err != nil {
 			return err
 		}

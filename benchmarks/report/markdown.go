@@ -36,12 +36,15 @@ func facts(b *strings.Builder, rs *results) {
 			fmt.Fprintf(b, "| %s | %s |\n", f.name, v)
 		}
 	}
-	fmt.Fprintf(b, "| passes | %d |\n\n", rs.passes())
+	fmt.Fprintf(b, "| passes | %d |\n\n", rs.passes(""))
 }
 
-func (rs *results) passes() (n int) {
-	for _, runs := range rs.runs {
-		n = max(n, len(runs))
+// passes returns how many there are of the benchmarks whose names begin so.
+func (rs *results) passes(prefix string) (n int) {
+	for of, runs := range rs.runs {
+		if strings.HasPrefix(of.name, prefix) {
+			n = max(n, len(runs))
+		}
 	}
 	return n
 }
@@ -89,8 +92,12 @@ func (s step) section(b *strings.Builder, rs *results) {
 	if s.grows {
 		scale = " -scale " + cmp.Or(rs.machine["scale"], "1")
 	}
-	fmt.Fprintf(b, "## %s\n\n%s\n\n    cd %s && go test -run '^$' -bench '^Benchmark%s$' -benchtime %s .%s\n\n",
-		s.name, s.about, where, s.name, cmp.Or(rs.machine["benchtime"], s.benchtime), scale)
+	fewer := ""
+	if n := rs.passes(groups[0]); n < rs.passes("") {
+		fewer = fmt.Sprintf(" Only in %d of the passes.", n)
+	}
+	fmt.Fprintf(b, "## %s\n\n%s%s\n\n    cd %s && go test -run '^$' -bench '^Benchmark%s$' -benchtime %s .%s\n\n",
+		s.name, s.about, fewer, where, s.name, cmp.Or(rs.machine["benchtime"], s.benchtime), scale)
 	for _, g := range groups {
 		rs.group(b, g)
 	}

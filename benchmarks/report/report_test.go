@@ -61,12 +61,12 @@ func TestARunBecomesAReport(t *testing.T) {
 		t.Skip("builds and runs benchmarks")
 	}
 	dir := t.TempDir()
-	args := []string{"-passes", "2", "-benchtime", "1x", "-scale", "0.001", "-run", "^(Pair|Keys)$", "-out", dir}
+	args := []string{"-passes", "2", "-grown", "1", "-benchtime", "1x", "-scale", "0.001", "-run", "^(Pair|Keys)$", "-out", dir}
 	if err := report(t.Context(), args); err != nil {
 		t.Fatal(err)
 	}
 	got := read(t, dir, "RESULTS.md")
-	for _, want := range []string{"| passes | 2 |", "## Pair", "| elock |", "| put+delete |", "keys=2000\n", "-benchtime 1x . -scale 0.001\n"} {
+	for _, want := range []string{"| passes | 2 |", "## Pair", "| elock |", "| put+delete |", "keys=2000\n", "Only in 1 of the passes.", "-benchtime 1x . -scale 0.001\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in the report:\n%s", want, got)
 		}

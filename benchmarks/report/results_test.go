@@ -36,7 +36,7 @@ func TestAMedianIsOfAllPasses(t *testing.T) {
 	if _, ok := rs.of(point{"Pair/impl=other", "sec/op"}); ok {
 		t.Error("found what was not measured")
 	}
-	if n := rs.passes(); n != 3 {
+	if n := rs.passes(""); n != 3 {
 		t.Errorf("%d passes", n)
 	}
 	for _, c := range []struct {

@@ -18,6 +18,7 @@ import (
 type runner struct {
 	dir       string
 	passes    int
+	grown     int     // passes of what grows
 	benchtime string  // "" for that of each step
 	scale     float64 // of what grows
 	only      *regexp.Regexp
@@ -55,6 +56,9 @@ func (r runner) run(ctx context.Context, w io.Writer) error {
 	for pass := range r.passes {
 		fmt.Fprintf(w, "\npass: %d\n", pass+1)
 		for _, s := range steps {
+			if s.grows && pass >= r.grown {
+				continue
+			}
 			began := time.Now()
 			if err := r.step(ctx, w, binary(tmp, s), s); err != nil {
 				return err
