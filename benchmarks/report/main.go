@@ -38,7 +38,7 @@ func report(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
 	var (
 		passes    = flags.Int("passes", 5, "how often everything runs, one pass after the other")
-		grown     = flags.Int("grown", 2, "in how many of the passes that runs which -scale sizes, and which takes minutes")
+		grown     = flags.Int("grown", 2, "in how many of the passes the benchmarks run that grow with -scale: they take minutes")
 		benchtime = flags.String("benchtime", "", "of every benchmark, as for go test; its own if empty")
 		scale     = flags.Float64("scale", 1, "how large the sizes are of the benchmarks that grow: 1 is a million keys")
 		only      = flags.String("run", "", "regular expression: run only the benchmarks that match")

@@ -132,13 +132,20 @@ func TestAPlaceIsWhatTheOrderOfEntriesSays(t *testing.T) {
 	})
 }
 
-// Its watch begins after something else has changed in etcd.
+// farBack returns one that is far back, the nearest ahead of it and the next one. Something else has changed in etcd since its place was
+// read, so that a watch that begins now may have missed what became of the nearest.
+func (b *bed) farBack() (p, nearest, next *Place) {
+	b.t.Helper()
+	all := b.line(Nearby+3, record.Exclusive)
+	p, nearest, next = all[Nearby+2], all[Nearby+1], all[Nearby]
+	b.at(p, 0, nearest)
+	proctest.Must(b.Other.Put(b.t.Context(), "/other", ""))
+	return p, nearest, next
+}
+
 func TestOneFarBackReadsTheNearestAloneAsItsWatchBegins(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
-		all := b.line(Nearby+3, record.Exclusive)
-		p, nearest := all[Nearby+2], all[Nearby+1]
-		b.at(p, 0, nearest)
-		proctest.Must(b.Other.Put(t.Context(), "/other", ""))
+		p, nearest, next := b.farBack()
 		reads, ranges := b.reads.Load(), b.ranges.Load()
 		done := make(chan error, 1)
 		go func() { done <- p.Await(t.Context()) }()
@@ -147,7 +154,7 @@ func TestOneFarBackReadsTheNearestAloneAsItsWatchBegins(t *testing.T) {
 			t.Errorf("%d reads, %d of them of the queue", read, ranged)
 		}
 		b.delete(nearest)
-		if err := <-done; err != nil || string(p.Nearest().Key) != all[Nearby].Name {
+		if err := <-done; err != nil || string(p.Nearest().Key) != next.Name {
 			t.Errorf("%v, behind %s", err, p.Nearest().Key)
 		}
 	})
@@ -194,10 +201,7 @@ func TestOneFarBackHearsWhatBecameOfTheNearestBeforeItsWatch(t *testing.T) {
 
 func TestOneFarBackReadsAgainWhatHasNoAnswer(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
-		all := b.line(Nearby+3, record.Exclusive)
-		p, nearest := all[Nearby+2], all[Nearby+1]
-		b.at(p, 0, nearest)
-		proctest.Must(b.Other.Put(t.Context(), "/other", ""))
+		p, nearest, _ := b.farBack()
 		b.lost.Store(1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
@@ -234,10 +238,7 @@ func TestOneOfWhomNobodyAheadIsKnownLooks(t *testing.T) {
 
 func TestAWaitFarBackThatHasEndedIsNoSilenceOfEtcd(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
-		all := b.line(Nearby+3, record.Exclusive)
-		p := all[Nearby+2]
-		b.at(p, 0, all[Nearby+1])
-		proctest.Must(b.Other.Put(t.Context(), "/other", ""))
+		p, _, _ := b.farBack()
 		v := p.view()
 		defer v.close()
 		time.Sleep(time.Second) // the watch is in place
@@ -252,9 +253,7 @@ func TestAWaitFarBackThatHasEndedIsNoSilenceOfEtcd(t *testing.T) {
 
 func TestOneFarBackHearsThatItIsGoneBeforeItsWatch(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
-		all := b.line(Nearby+3, record.Exclusive)
-		p := all[Nearby+2]
-		b.at(p, 0, all[Nearby+1])
+		p, _, _ := b.farBack()
 		b.delete(p)
 		began := time.Now()
 		if err := p.Await(t.Context()); !errors.Is(err, ErrDisplaced) || time.Since(began) > time.Second {
@@ -673,10 +672,7 @@ func TestAWaitThatEndsAsEtcdIsSilentSaysSo(t *testing.T) {
 
 func TestAWaitFarBackThatEndsAsEtcdIsSilentSaysSo(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
-		all := b.line(Nearby+3, record.Exclusive)
-		p := all[Nearby+2]
-		b.at(p, 0, all[Nearby+1])
-		proctest.Must(b.Other.Put(t.Context(), "/other", ""))
+		p, _, _ := b.farBack()
 		b.lost.Store(1 << 20)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()

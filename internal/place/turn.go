@@ -18,7 +18,7 @@ const turnPatience = time.Millisecond
 // behindPatience is how long an entry that was told its turn waits to hear who is behind it, before it holds.
 const behindPatience = 100 * time.Millisecond
 
-// takesTurns reports whether the entry may be told its turn: it wants to hold the lock alone, and others are ahead that it does not know.
+// takesTurns reports whether the entry may be told its turn. It wants the lock alone, and does not know all of those ahead.
 func (p *Place) takesTurns() bool { return !p.complete && p.Claim == (record.Claim{}) }
 
 // takeTurn notes that the entry, which was put again as kv, was told its turn, and reports whether that is so.

@@ -21,19 +21,24 @@ func (b *bed) leave(p *Place) {
 	}
 }
 
+// longQueue returns n entries, the first of which has read who follows it, and the waits of the others.
+func (b *bed) longQueue(n int) (all []*Place, waits []*wait) {
+	b.t.Helper()
+	all = b.line(n, record.Exclusive)
+	for _, p := range all[1:] {
+		waits = append(waits, b.wait(p))
+	}
+	time.Sleep(time.Second) // the watches are in place
+	if err := all[0].Look(b.t.Context()); err != nil || !all[0].First() {
+		b.t.Fatal(err)
+	}
+	return all, waits
+}
+
 // The first of a long queue has read who follows it: the others hear of their turns, and do not read.
 func TestALongQueueIsToldItsTurns(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
-		all := b.line(2*record.MaxFollowers, record.Exclusive)
-		var waits []*wait
-		for _, p := range all[1:] {
-			waits = append(waits, b.wait(p))
-		}
-		time.Sleep(time.Second) // the watches are in place
-		first := all[0]
-		if err := first.Look(t.Context()); err != nil || !first.First() {
-			t.Fatal(err)
-		}
+		all, waits := b.longQueue(2 * record.MaxFollowers)
 		told := 0
 		for i, w := range waits {
 			reads := b.reads.Load()
@@ -55,15 +60,7 @@ func TestALongQueueIsToldItsTurns(t *testing.T) {
 // What the first has read names only so many.
 func TestTheLastOfThoseWhoAreToldReadsOn(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
-		all := b.line(3*record.MaxFollowers, record.Exclusive)
-		var waits []*wait
-		for _, p := range all[1:] {
-			waits = append(waits, b.wait(p))
-		}
-		time.Sleep(time.Second) // the watches are in place
-		if err := all[0].Look(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		all, waits := b.longQueue(3 * record.MaxFollowers)
 		for i, w := range waits[:2*record.MaxFollowers] {
 			b.leave(all[i])
 			left := time.Now()

@@ -3,7 +3,7 @@ package record
 import (
 	"bytes"
 	"encoding/json"
-	"strconv"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 )
@@ -16,8 +16,8 @@ type Turn struct {
 	More      bool      `json:"more,omitempty"` // perhaps others are behind them who take turns
 }
 
-// Followers are the entries behind another one, one directly after the other. Each is a [Follower] as JSON: only the first is read, and
-// the others go on as they are.
+// Followers are the entries behind another one, one directly after the other. Each is a [Follower] as JSON: only the first is
+// decoded.
 type Followers []json.RawMessage
 
 // A Follower is an entry that waits to hold the lock alone, and was put once.
@@ -83,21 +83,9 @@ func ToldFirst(kv *mvccpb.KeyValue) bool { return kv.Version == 2 && TurnOf(kv) 
 
 // WithTurn returns the value of an entry that gives it the turn, where rest are behind it, and perhaps more.
 func WithTurn(entry Follower, rest Followers, more bool) string {
-	b := append(bytes.TrimSuffix(bytes.Clone(entry.Value), []byte("}")), turnField...)
-	b = strconv.AppendInt(append(b, `{"rev":`...), entry.Rev, 10)
-	for i, follower := range rest {
-		if i == 0 {
-			b = append(b, `,"behind":[`...)
-		} else {
-			b = append(b, ',')
-		}
-		b = append(b, follower...)
+	turn, err := json.Marshal(Turn{entry.Rev, rest, more})
+	if err != nil {
+		panic(err) // all of it was parsed
 	}
-	if len(rest) > 0 {
-		b = append(b, ']')
-	}
-	if more {
-		b = append(b, `,"more":true`...)
-	}
-	return string(append(b, "}}"...))
+	return strings.TrimSuffix(string(entry.Value), "}") + turnField + string(turn) + "}"
 }
