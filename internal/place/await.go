@@ -34,6 +34,9 @@ const maxPause = time.Second
 // silent unnoticed.
 const unprovenPause = 5 * time.Second
 
+// silence is how long a look of a wait that ends may have been without an answer before etcd counts as silent.
+const silence = calls.Grace
+
 // A WaitEnd is why a wait for other owners ended. Every other error is that of a call to etcd.
 type WaitEnd struct{ Cause error }
 
@@ -47,6 +50,13 @@ func (p *Place) Await(ctx context.Context) error {
 	defer func() { v.close() }()
 	nearest := p.Nearest()
 	unanswered := false // etcd did not answer the last look
+	look := func(look func(context.Context) error) error {
+		asked := time.Now()
+		err := look(ctx)
+		// One that ctx has cut short says nothing of etcd.
+		unanswered = err != nil && (unanswered || ctx.Err() == nil || time.Since(asked) >= silence)
+		return err
+	}
 	// The first pause is longer than that of the feed, which tries to watch again meanwhile.
 	for wait := 2 * calls.FirstPause; ; {
 		turn := v.turn()
@@ -64,8 +74,12 @@ func (p *Place) Await(ctx context.Context) error {
 			if now = uncertain; ctx.Err() != nil {
 				break
 			}
-			there, err := p.lookAtNearest(ctx)
-			if unanswered = err != nil; there {
+			there := false
+			_ = look(func(ctx context.Context) (err error) {
+				there, err = p.lookAtNearest(ctx)
+				return err
+			})
+			if there {
 				continue
 			}
 		case passing:
@@ -100,8 +114,7 @@ func (p *Place) Await(ctx context.Context) error {
 			}
 			return WaitEnd{context.Cause(ctx)}
 		}
-		err := p.Look(ctx)
-		unanswered = err != nil
+		err := look(p.Look)
 		switch {
 		case errors.Is(err, ErrDisplaced) || batch.NotApplied(err) && ctx.Err() == nil:
 			return err

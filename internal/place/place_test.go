@@ -670,6 +670,34 @@ func TestAWaitThatEndsAsEtcdIsSilentSaysSo(t *testing.T) {
 	})
 }
 
+// A request that has been on its way for a moment is not the silence of etcd, whenever the wait ends.
+func TestAWaitThatEndsWhileItLooksIsNoSilenceOfEtcd(t *testing.T) {
+	for name, far := range map[string]bool{"near": false, "far back": true} {
+		t.Run(name, func(t *testing.T) {
+			inBed(t, false, func(t *testing.T, b *bed) {
+				var p *Place
+				if far {
+					p, _, _ = b.farBack()
+				} else {
+					b.deaf.Store(true)
+					p = b.line(2, record.Exclusive)[1]
+					if err := p.Look(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				reads := b.reads.Load()
+				b.lost.Store(1 << 20)
+				ctx, cancel := context.WithTimeout(t.Context(), silence/2)
+				defer cancel()
+				err := p.Await(ctx)
+				if _, ok := errors.AsType[WaitEnd](err); !ok || !errors.Is(err, context.DeadlineExceeded) || b.reads.Load() == reads {
+					t.Errorf("got %v after %d reads", err, b.reads.Load()-reads)
+				}
+			})
+		})
+	}
+}
+
 func TestAWaitFarBackThatEndsAsEtcdIsSilentSaysSo(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
 		p, _, _ := b.farBack()
