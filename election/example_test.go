@@ -86,7 +86,7 @@ func ExampleElection_Campaign() {
 	t, err := open(a).Campaign(ctx, "10.0.0.7:80")
 	fmt.Println(err)
 
-	brief, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	brief, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	_, err = open(b).Campaign(brief, "10.0.0.8:80")
 	fmt.Println(errors.Is(err, locker.ErrLocked))
