@@ -93,10 +93,15 @@ func BenchmarkHot(b *testing.B) {
 			if clients == 8 || clients == 64 {
 				b.Run("impl=elock-shared", func(b *testing.B) { work.HotShared(b, s, "elock-shared", clients) })
 			}
-			if clients == 2 || clients == 8 {
-				for _, impl := range []string{work.ElockProcesses, work.NoticeProcesses} {
-					b.Run("impl="+impl, func(b *testing.B) { work.HotProcesses(b, s, impl, clients) })
-				}
+			var processes []string
+			switch clients {
+			case 2, 16:
+				processes = []string{work.ElockProcesses, work.NoticeProcesses}
+			case 8:
+				processes = []string{work.ElockProcesses, work.SharedProcesses, work.NoticeProcesses}
+			}
+			for _, impl := range processes {
+				b.Run("impl="+impl, func(b *testing.B) { work.HotProcesses(b, s, impl, clients) })
 			}
 		})
 	}
