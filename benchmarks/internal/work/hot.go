@@ -24,7 +24,7 @@ func (c *crowd) enter(w *member) error {
 		return errTwo
 	}
 	if last := c.last.Swap(w); last != nil && last != w && !(last.reads && w.reads) {
-		w.handovers.add(time.Since(c.began) - time.Duration(c.released.Load()))
+		w.count(&w.handovers, time.Since(c.began)-time.Duration(c.released.Load()))
 	}
 	return nil
 }

@@ -131,8 +131,16 @@ type member struct {
 	stays     time.Duration // how long it holds the lock, if anybody cares
 	takes     int32         // of the crowd's slots; 0: one
 	reads     bool          // together with others that do
+	counting  *atomic.Bool  // whether what it does counts; nil: it does
 	took      histogram
 	handovers histogram
+}
+
+// count adds what took so long to h, if it counts.
+func (m *member) count(h *histogram, took time.Duration) {
+	if m.counting == nil || m.counting.Load() {
+		h.add(took)
+	}
 }
 
 // round locks and unlocks once.
@@ -152,39 +160,54 @@ func (m *member) round(ctx context.Context) error {
 	if err := lock.Unlock(ctx); err != nil {
 		return err
 	}
-	m.took.add(time.Since(began))
+	m.count(&m.took, time.Since(began))
 	return nil
 }
 
-// spread lets members do b.N rounds together, after one round of each that does not count: it grants the leases.
+// spread lets members do b.N rounds together. They begin to count once there were two rounds for each of them: then there are
+// leases, and watches, and all are on their way. They stop once those are done.
 func spread(b *testing.B, s *Site, members []*member) {
-	err := together(b.Context(), members, func(ctx context.Context, m *member) error {
-		err := m.round(ctx)
-		m.took, m.handovers = histogram{}, histogram{}
-		return err
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, m := range members {
-		if m.crowd != nil {
-			m.crowd.last.Store(nil) // the pause until now is no hand-over
-		}
-	}
-	var left atomic.Int64
-	left.Store(int64(b.N))
-	sent := s.count()
-	b.ResetTimer()
-	err = together(b.Context(), members, func(ctx context.Context, m *member) error {
-		for left.Add(-1) >= 0 {
-			if err := m.round(ctx); err != nil {
-				return err
+	first := int64(2 * len(members))
+	last := first + int64(b.N)
+	var done atomic.Int64
+	var counting atomic.Bool
+	begin, end := make(chan struct{}), make(chan struct{})
+	failed := make(chan error, 1)
+	go func() {
+		failed <- together(b.Context(), members, func(ctx context.Context, m *member) error {
+			m.counting = &counting
+			for done.Load() < last {
+				if err := m.round(ctx); err != nil {
+					return err
+				}
+				switch done.Add(1) {
+				case first:
+					counting.Store(true)
+					close(begin)
+				case last:
+					counting.Store(false)
+					close(end)
+				}
+			}
+			return nil
+		})
+	}()
+	until := func(reached <-chan struct{}) {
+		select {
+		case <-reached:
+		case err := <-failed:
+			if failed <- err; err != nil {
+				b.Fatal(err)
 			}
 		}
-		return nil
-	})
+	}
+	until(begin)
+	b.ResetTimer()
+	sent := s.count()
+	until(end)
 	b.StopTimer()
-	if err != nil {
+	sent = s.count() - sent
+	if err := <-failed; err != nil {
 		b.Fatal(err)
 	}
 	var took histogram
@@ -195,7 +218,7 @@ func spread(b *testing.B, s *Site, members []*member) {
 	b.ReportMetric(float64(took.quantile(0.5)), "p50-ns")
 	b.ReportMetric(float64(took.quantile(0.99)), "p99-ns")
 	if s != nil {
-		b.ReportMetric(float64(s.count()-sent)/float64(b.N), "sent/lock")
+		b.ReportMetric(float64(sent)/float64(b.N), "sent/lock")
 	}
 }
 
