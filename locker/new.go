@@ -58,9 +58,8 @@ func New(client *clientv3.Client, opts ...Option) (*Locker, error) {
 	l.losses = l.newLossWatcher()
 	l.batch = l.newBatcher(l.after)
 	l.queues = queue.NewSet(queue.Config{
-		Config: place.Config{Etcd: l.etcd, Batch: l.batch, Feeds: l.feeds, Puts: c.retain > 0},
-		GaveUp: l.leases.GaveUp, Base: l.ctx, Spawn: l.spawn,
-		Prefix: c.prefix, Owner: c.owner, Log: c.log,
+		Config: place.Config{Etcd: l.etcd, Batch: l.batch, Feeds: l.feeds, Puts: c.retain > 0, Base: l.ctx, Spawn: l.spawn},
+		GaveUp: l.leases.GaveUp, Prefix: c.prefix, Owner: c.owner, Log: c.log,
 	})
 	l.entries = l.newEntries()
 	l.lingering = linger.Config{Etcd: l.etcd, Queues: l.queues, Feeds: l.feeds, Drain: l.drain, Grants: l.grants, Base: l.ctx}

@@ -44,7 +44,7 @@ func inBed(t *testing.T, f func(t *testing.T, b *bed)) {
 		b.t, b.sim, b.mine = t, p.Sim, p.Mine
 		b.other, b.lease = p.Other, proctest.Must(p.Other.Grant(t.Context(), 1000)).ID
 		b.Inspector = &Inspector{Etcd: p.Etcd, Feeds: p.Feeds, Prefix: "elock", Queues: queue.NewSet(queue.Config{
-			Config: place.Config{Etcd: p.Etcd, Batch: p.Batch}, Base: p.Base, Spawn: p.Spawn,
+			Config: place.Config{Etcd: p.Etcd, Batch: p.Batch, Base: p.Base, Spawn: p.Spawn},
 		})}
 		f(t, b)
 	})

@@ -55,7 +55,7 @@ func inBed(t *testing.T, f func(t *testing.T, b *bed)) {
 	proctest.Run(t, plan, func(t *testing.T, p *proctest.Process) {
 		b.t, b.Process = t, p
 		queues := queue.NewSet(queue.Config{
-			Config: place.Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds}, GaveUp: p.Leases.GaveUp, Base: p.Base, Spawn: p.Spawn, Prefix: "elock", Log: p.Log,
+			Config: place.Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds, Base: p.Base, Spawn: p.Spawn}, GaveUp: p.Leases.GaveUp, Prefix: "elock", Log: p.Log,
 		})
 		l := proctest.Must(p.Leases.Use(t.Context(), 10))
 		e := queues.Entry(keyspace.MustParse("lock"), l, record.Record{Owner: "a", Mode: record.Exclusive, Since: time.Now()}, nil)

@@ -40,7 +40,7 @@ func in(t *testing.T, stays bool, f func(t *testing.T, b *bed), ops ...clientv3.
 	proctest.Run(t, plan, func(t *testing.T, p *proctest.Process) {
 		b.t, b.Process, b.ops = t, p, ops
 		queues := queue.NewSet(queue.Config{
-			Config: place.Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds}, GaveUp: p.Leases.GaveUp, Base: p.Base, Spawn: p.Spawn, Prefix: "elock", Log: p.Log,
+			Config: place.Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds, Base: p.Base, Spawn: p.Spawn}, GaveUp: p.Leases.GaveUp, Prefix: "elock", Log: p.Log,
 		})
 		proctest.Must(p.Other.Put(t.Context(), value, "old"))
 		l := proctest.Must(p.Leases.Use(t.Context(), 100))
@@ -74,7 +74,7 @@ func (b *bed) rewrite(change func(*record.Record)) clientv3.Op {
 // tellTurn tells the entry its turn, as the one ahead does.
 func (b *bed) tellTurn() clientv3.Op {
 	kv := proctest.Must(b.Other.Get(b.t.Context(), b.e.Name)).Kvs[0]
-	return clientv3.OpPut(b.e.Name, record.WithTurn(record.Follower{Rev: kv.CreateRevision, Value: kv.Value}, nil, false), clientv3.WithIgnoreLease())
+	return clientv3.OpPut(b.e.Name, record.WithTurn(record.Follower{Rev: kv.CreateRevision, Value: kv.Value}, nil), clientv3.WithIgnoreLease())
 }
 
 // does has somebody carry out a transaction.

@@ -61,7 +61,8 @@ func (p *Place) Await(ctx context.Context) error {
 	for wait := 2 * calls.FirstPause; ; {
 		turn := v.turn()
 		if p.takeTurn(turn.Put) {
-			return p.lookBehind(ctx)
+			p.lookBehind()
+			return nil
 		}
 		now, changed := p.consult(v)
 		var pause <-chan time.Time

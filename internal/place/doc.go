@@ -8,8 +8,8 @@
 //
 // An entry that becomes the first by such a read also learns who is directly behind it. As it leaves, it tells the next one its
 // turn: in the same transaction it puts that one's record again, with a [record.Turn] that has the rest of the list. The last one of
-// the list reads who is behind it before it holds the lock, if the list was full. So the entries of a long queue become the first one
-// after the other, and one in 16 of them reads.
+// the list reads who is behind it while it holds the lock, and leaves when that is answered. So the entries of a long queue become the
+// first one after the other, and one in 16 of them reads.
 //
 // # Invariants
 //
@@ -17,6 +17,7 @@
 //   - A turn is told by an entry that is the first, and goes, to the one directly behind it, if that is still as it was put. So the
 //     one that is told was there at that revision, with nobody ahead. Nobody comes between two entries: a new one is the last.
 //   - Who is not told within a millisecond, as the one ahead gave up, crashed, kept the lock for AtLeast or knew nobody, reads.
+//   - Nobody waits longer than 100 ms to hear who is behind.
 //   - A watch is believed only for what came after it began. What it may have missed is read again.
 //   - A waiter whose watch is broken, or may be, reads again after a pause that grows, up to a second; five where the watch may
 //     only be unproven.

@@ -21,6 +21,9 @@ type Config struct {
 	Batch *batch.Batcher // has looks go together: many begin to wait at once
 	Feeds *feed.Hub
 	Puts  bool // the feeds of directories tell of new entries, too
+
+	Base  context.Context   // ends with the process, which then revokes its leases
+	Spawn func(func()) bool // runs a function on a goroutine, false once the process ends
 }
 
 // A Place is that of one entry. Its owner sets the fields.
@@ -39,8 +42,8 @@ type Place struct {
 	complete bool    // there are no others
 	n        int     // how many are ahead; 0 if that is not known
 
-	followers record.Followers // directly behind the entry, as far as known
-	more      bool             // perhaps others are behind them
+	followers record.Followers        // directly behind the entry, as far as known
+	coming    <-chan record.Followers // instead, once that is read; nil if it is not
 }
 
 // A rival is an entry ahead that takes something of the room of the place's own.
@@ -172,7 +175,7 @@ func (p *Place) LookOnce(ctx context.Context) error {
 		return ErrDisplaced
 	}
 	if followers {
-		p.followers, p.more = record.FollowersOf(p.Dir, seen.KVs(2))
+		p.followers = record.FollowersOf(p.Dir, seen.KVs(2))
 	}
 	if record.TurnOf(own[0]) != nil {
 		p.Mod = own[0].ModRevision

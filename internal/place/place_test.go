@@ -41,7 +41,7 @@ func inBed(t *testing.T, puts bool, f func(t *testing.T, b *bed)) {
 	t.Helper()
 	b := new(bed)
 	proctest.Run(t, b.plan, func(t *testing.T, p *proctest.Process) {
-		b.t, b.Process, b.cfg = t, p, Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds, Puts: puts}
+		b.t, b.Process, b.cfg = t, p, Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds, Puts: puts, Base: p.Base, Spawn: p.Spawn}
 		f(t, b)
 	})
 }

@@ -15,7 +15,7 @@ import (
 // turnPatience is how long an entry that hears that the one ahead is gone waits to hear of its turn. Both come from one transaction.
 const turnPatience = time.Millisecond
 
-// behindPatience is how long an entry that was told its turn waits to hear who is behind it, before it holds.
+// behindPatience is how long a read of who is behind an entry that was told its turn may take.
 const behindPatience = 100 * time.Millisecond
 
 // takesTurns reports whether the entry may be told its turn. It wants the lock alone, and does not know all of those ahead.
@@ -31,7 +31,7 @@ func (p *Place) takeTurn(kv *mvccpb.KeyValue) bool {
 		return false
 	}
 	p.Lead(kv.ModRevision)
-	p.Mod, p.followers, p.more = kv.ModRevision, turn.Followers, turn.More
+	p.Mod, p.followers = kv.ModRevision, turn.Followers
 	return true
 }
 
@@ -41,24 +41,25 @@ func (p *Place) getFollowers() clientv3.Op {
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(record.MaxFollowers))
 }
 
-// lookBehind reads who is directly behind the entry, which was told its turn, where that is not known. If etcd does not answer, the
-// entry tells nobody, and the next one reads. It fails with ErrDisplaced if the entry is gone.
-func (p *Place) lookBehind(ctx context.Context) error {
-	if len(p.followers) > 0 || !p.more {
-		return nil
+// lookBehind has it read who is directly behind the entry, which was told its turn, unless that is known. The entry holds meanwhile,
+// and TellTurn waits for the answer. If there is none, the entry tells nobody, and the next one reads.
+func (p *Place) lookBehind() {
+	if len(p.followers) > 0 {
+		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, behindPatience)
-	defer cancel()
-	look := batch.Txn{Key: p.Key, Then: []clientv3.Op{clientv3.OpGet(p.Name), p.getFollowers()}, ExpectSuccess: true}
-	seen, err := p.cfg.Batch.Commit(ctx, look)
-	if err != nil {
-		return nil
+	look := batch.Txn{Key: p.Key, Then: []clientv3.Op{p.getFollowers()}, ExpectSuccess: true}
+	coming, cfg, dir := make(chan record.Followers, 1), p.cfg, p.Dir
+	spawned := cfg.Spawn(func() {
+		defer close(coming)
+		ctx, cancel := context.WithTimeout(cfg.Base, behindPatience)
+		defer cancel()
+		if seen, err := cfg.Batch.Commit(ctx, look); err == nil {
+			coming <- record.FollowersOf(dir, seen.KVs(0))
+		}
+	})
+	if spawned {
+		p.coming = coming
 	}
-	if own := seen.KVs(0); len(own) == 0 || !p.Is(own[0]) {
-		return ErrDisplaced
-	}
-	p.followers, p.more = record.FollowersOf(p.Dir, seen.KVs(1))
-	return nil
 }
 
 // turn returns what is known of the puts of the waiter's entry, nothing where v does not watch them.
@@ -72,6 +73,9 @@ func (v *view) turn() (s feed.State) {
 // TellTurn returns what tells the next in the queue its turn, in the transaction in which the entry goes, which is the first. It
 // does nothing if that one has gone, or was put again. There is no such operation if the next is not known.
 func (p *Place) TellTurn() []clientv3.Op {
+	if p.coming != nil {
+		p.followers, p.coming = <-p.coming, nil
+	}
 	next, ok := p.followers.First()
 	if !ok || !p.First() {
 		return nil
@@ -79,7 +83,7 @@ func (p *Place) TellTurn() []clientv3.Op {
 	name := p.Dir + next.Name
 	return []clientv3.Op{clientv3.OpTxn(
 		[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(name), "=", next.Rev)},
-		[]clientv3.Op{clientv3.OpPut(name, record.WithTurn(next, p.followers[1:], p.more), clientv3.WithIgnoreLease())}, nil)}
+		[]clientv3.Op{clientv3.OpPut(name, record.WithTurn(next, p.followers[1:]), clientv3.WithIgnoreLease())}, nil)}
 }
 
 // ForgetFollowers has TellTurn tell nobody.

@@ -1,7 +1,6 @@
 package place
 
 import (
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,7 +97,7 @@ func toldWithout(t *testing.T, none func(b *bed)) {
 		}
 		none(b)
 		began := time.Now()
-		turn := record.WithTurn(record.Follower{Rev: p.Rev, Value: kv.Value}, nil, true)
+		turn := record.WithTurn(record.Follower{Rev: p.Rev, Value: kv.Value}, nil)
 		proctest.Must(b.Other.Txn(t.Context()).Then(clientv3.OpDelete(all[Nearby+1].Name), clientv3.OpPut(p.Name, turn, clientv3.WithIgnoreLease())).Commit())
 		w.returns(nil)
 		if !p.First() || len(p.TellTurn()) > 0 || time.Since(began) > time.Second/2 {
@@ -107,30 +106,43 @@ func toldWithout(t *testing.T, none func(b *bed)) {
 	})
 }
 
-func TestOneThatWasToldItsTurnReadsOnlyWhereOthersMayBeBehind(t *testing.T) {
+func TestOneThatWasToldItsTurnReadsWhoFollowsUnlessItKnows(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
-		all := b.line(3, record.Exclusive)
-		p := all[0]
+		p := b.line(3, record.Exclusive)[0]
 		p.Lead(p.Rev)
-		reads := b.reads.Load()
-		if err := p.lookBehind(t.Context()); err != nil || b.reads.Load() != reads {
-			t.Errorf("%v, %d reads", err, b.reads.Load()-reads)
-		}
-		p.more = true
-		if err := p.lookBehind(t.Context()); err != nil || len(p.followers) != 2 || p.more {
-			t.Errorf("%v, %d follow, more: %v", err, len(p.followers), p.more)
+		for range 2 {
+			p.lookBehind()
+			p.TellTurn()
+			if n := b.reads.Load(); n != 1 || len(p.followers) != 2 {
+				t.Errorf("%d reads, %d follow", n, len(p.followers))
+			}
 		}
 	})
 }
 
-func TestOneThatWasToldItsTurnDoesNotHoldWhenItIsGone(t *testing.T) {
+// The hold does not wait for the read, and its release does.
+func TestOneThatWasToldItsTurnHoldsWhileItReadsWhoFollows(t *testing.T) {
 	inBed(t, false, func(t *testing.T, b *bed) {
 		p := b.line(3, record.Exclusive)[0]
 		p.Lead(p.Rev)
-		p.more = true
-		b.delete(p)
-		if err := p.lookBehind(t.Context()); !errors.Is(err, ErrDisplaced) {
-			t.Error(err)
+		b.slow.Store(true)
+		began := time.Now()
+		if p.lookBehind(); time.Since(began) > 0 {
+			t.Errorf("it waits for %v", time.Since(began))
+		}
+		if ops := p.TellTurn(); len(ops) == 0 || time.Since(began) == 0 {
+			t.Errorf("%d operations after %v", len(ops), time.Since(began))
+		}
+	})
+}
+
+func TestOneThatWasToldItsTurnReadsNobodyOnceTheProcessEnds(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		p := b.line(3, record.Exclusive)[0]
+		p.Lead(p.Rev)
+		b.cfg.Spawn = func(func()) bool { return false }
+		if p.lookBehind(); len(p.TellTurn()) > 0 {
+			t.Error("it tells another its turn")
 		}
 	})
 }

@@ -44,8 +44,8 @@ func inBed(t *testing.T, f func(t *testing.T, b *bed)) {
 	proctest.Run(t, b.plan, func(t *testing.T, p *proctest.Process) {
 		b.t, b.Process = t, p
 		b.Set = NewSet(Config{
-			Config: place.Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds},
-			GaveUp: p.Leases.GaveUp, Base: p.Base, Spawn: p.Spawn, Prefix: "elock", Owner: "test", Log: p.Log,
+			Config: place.Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds, Base: p.Base, Spawn: p.Spawn},
+			GaveUp: p.Leases.GaveUp, Prefix: "elock", Owner: "test", Log: p.Log,
 		})
 		f(t, b)
 	})

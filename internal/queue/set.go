@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"context"
 	"log/slog"
 	"strconv"
 	"sync/atomic"
@@ -20,9 +19,6 @@ import (
 type Config struct {
 	place.Config
 	GaveUp func(*mvccpb.KeyValue) bool // reports whether an entry is this process's own, under a lease that it believes in no more
-
-	Base  context.Context   // ends with the process, which then revokes its leases
-	Spawn func(func()) bool // runs a function on a goroutine, false once the process ends
 
 	Prefix string // of all keys
 	Owner  string // for the log

@@ -117,7 +117,7 @@ func TestAnEntryIsFoundThoughItWasToldItsTurn(t *testing.T) {
 		o := b.start(e, false)
 		own := proctest.Must(b.Other.Get(t.Context(), e.Name)).Kvs[0]
 		b.delete("/elock/lock/ahead")
-		proctest.Must(b.Other.Put(t.Context(), e.Name, record.WithTurn(record.Follower{Rev: own.CreateRevision, Value: own.Value}, nil, false), clientv3.WithIgnoreLease()))
+		proctest.Must(b.Other.Put(t.Context(), e.Name, record.WithTurn(record.Follower{Rev: own.CreateRevision, Value: own.Value}, nil), clientv3.WithIgnoreLease()))
 		o.returns(nil)
 		b.holds(e)
 		if e.Rev != own.CreateRevision {

@@ -13,7 +13,6 @@ import (
 type Turn struct {
 	Rev       int64     `json:"rev"` // the create revision of the entry, which tells it from others of its name
 	Followers Followers `json:"behind,omitempty"`
-	More      bool      `json:"more,omitempty"` // perhaps others are behind them who take turns
 }
 
 // Followers are the entries behind another one, one directly after the other. Each is a [Follower] as JSON: only the first is
@@ -37,8 +36,8 @@ const (
 const turnField = `,"turn":`
 
 // FollowersOf returns the first entries of queue, which is in order, as followers of another one in the directory dir: up to one
-// that is something else. more says that there are MaxFollowers, and perhaps others behind them.
-func FollowersOf(dir string, queue []*mvccpb.KeyValue) (all Followers, more bool) {
+// that is something else.
+func FollowersOf(dir string, queue []*mvccpb.KeyValue) (all Followers) {
 	for _, kv := range Entries(queue) {
 		r, ours := Parse(kv.Value)
 		name := string(kv.Key[len(dir):])
@@ -50,11 +49,9 @@ func FollowersOf(dir string, queue []*mvccpb.KeyValue) (all Followers, more bool
 		if err != nil {
 			panic(err) // the value was parsed
 		}
-		if all = append(all, follower); len(all) == MaxFollowers {
-			return all, true
-		}
+		all = append(all, follower)
 	}
-	return all, false
+	return all
 }
 
 // First returns the first of all. It reports false if there is none.
@@ -81,9 +78,9 @@ func TurnOf(kv *mvccpb.KeyValue) *Turn {
 // ToldFirst reports whether an entry was told its turn, and nothing else was put since it came.
 func ToldFirst(kv *mvccpb.KeyValue) bool { return kv.Version == 2 && TurnOf(kv) != nil }
 
-// WithTurn returns the value of an entry that gives it the turn, where rest are behind it, and perhaps more.
-func WithTurn(entry Follower, rest Followers, more bool) string {
-	turn, err := json.Marshal(Turn{entry.Rev, rest, more})
+// WithTurn returns the value of an entry that gives it the turn, where rest are behind it.
+func WithTurn(entry Follower, rest Followers) string {
+	turn, err := json.Marshal(Turn{entry.Rev, rest})
 	if err != nil {
 		panic(err) // all of it was parsed
 	}

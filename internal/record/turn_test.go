@@ -19,10 +19,7 @@ func waiting(n int) (all []*mvccpb.KeyValue) {
 
 func TestATurnGoesDownTheQueue(t *testing.T) {
 	queue := waiting(4)
-	followers, more := FollowersOf("d/", queue)
-	if more {
-		t.Error("there are more")
-	}
+	followers := FollowersOf("d/", queue)
 	for i, kv := range queue {
 		if len(followers) != len(queue)-i {
 			t.Fatalf("%d follow, want %d", len(followers), len(queue)-i)
@@ -31,14 +28,14 @@ func TestATurnGoesDownTheQueue(t *testing.T) {
 		if !ok || "d/"+first.Name != string(kv.Key) || first.Rev != kv.CreateRevision {
 			t.Fatalf("%s follows, of %d, want %s", first.Name, first.Rev, kv.Key)
 		}
-		told := &mvccpb.KeyValue{Key: kv.Key, CreateRevision: kv.CreateRevision, Lease: 7, Value: []byte(WithTurn(first, followers[1:], i%2 == 0))}
+		told := &mvccpb.KeyValue{Key: kv.Key, CreateRevision: kv.CreateRevision, Lease: 7, Value: []byte(WithTurn(first, followers[1:]))}
 		before, _ := Parse(kv.Value)
 		after, ok := Parse(told.Value)
 		if !ok || after.Owner != before.Owner || after.Nonce != before.Nonce || !json.Valid(told.Value) {
 			t.Fatalf("the record has become %s", told.Value)
 		}
 		turn := TurnOf(told)
-		if turn == nil || turn.More != (i%2 == 0) {
+		if turn == nil {
 			t.Fatalf("no turn in %s", told.Value)
 		}
 		followers = turn.Followers
@@ -53,7 +50,7 @@ func TestATurnIsOfOneEntry(t *testing.T) {
 	if TurnOf(nil) != nil || TurnOf(kv) != nil {
 		t.Error("there is a turn where none was told")
 	}
-	told := &mvccpb.KeyValue{CreateRevision: 10, Value: []byte(WithTurn(Follower{Rev: 10, Value: kv.Value}, nil, false))}
+	told := &mvccpb.KeyValue{CreateRevision: 10, Value: []byte(WithTurn(Follower{Rev: 10, Value: kv.Value}, nil))}
 	if TurnOf(told) == nil {
 		t.Error("the turn is not read")
 	}
@@ -85,18 +82,15 @@ func TestFollowersEndAtWhatIsNoPlainEntry(t *testing.T) {
 	} {
 		queue := waiting(4)
 		spoil(queue[2])
-		if all, more := FollowersOf("d/", queue); len(all) != 2 || more {
-			t.Errorf("%s: %d follow, want 2; more: %v", name, len(all), more)
+		if all := FollowersOf("d/", queue); len(all) != 2 {
+			t.Errorf("%s: %d follow, want 2", name, len(all))
 		}
 	}
 	queue := waiting(4)
 	queue[1].Lease = 0
-	if all, _ := FollowersOf("d/", queue); len(all) != 3 {
+	if all := FollowersOf("d/", queue); len(all) != 3 {
 		t.Errorf("a key without a lease follows, or ends those who do: %s", all)
 	} else if second, _ := all[1:].First(); second.Name != "2" {
 		t.Errorf("the second is %s", second.Name)
-	}
-	if all, more := FollowersOf("d/", waiting(3*MaxFollowers)); len(all) != MaxFollowers || !more {
-		t.Errorf("%d follow; more: %v", len(all), more)
 	}
 }

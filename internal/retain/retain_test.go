@@ -46,8 +46,8 @@ func inBed(t *testing.T, f func(t *testing.T, b *bed)) {
 	proctest.Run(t, b.plan, func(t *testing.T, p *proctest.Process) {
 		b.t, b.Process = t, p
 		queues := queue.NewSet(queue.Config{
-			Config: place.Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds, Puts: true},
-			GaveUp: p.Leases.GaveUp, Base: p.Base, Spawn: p.Spawn, Prefix: "elock", Owner: "test", Log: p.Log,
+			Config: place.Config{Etcd: p.Etcd, Batch: p.Batch, Feeds: p.Feeds, Puts: true, Base: p.Base, Spawn: p.Spawn},
+			GaveUp: p.Leases.GaveUp, Prefix: "elock", Owner: "test", Log: p.Log,
 		})
 		var drain context.Context
 		drain, b.drain = context.WithCancel(p.Base)
