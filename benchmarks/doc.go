@@ -63,6 +63,9 @@
 // goroutines that wait for a key each, and Idle many processes that hold a lock each. Their sizes are the report's times the
 // flag -scale, which is 0.1 unless it is given. ClusterApart has 2 ms between the members.
 //
+// Where many goroutines work, the clock begins once each has done two rounds, while all go on. It stops before the first of them has
+// nothing left to do.
+//
 // Nobody does anything under a lock but look whether somebody else is there too, which would fail the benchmark. Keys are
 // used again and again, as etcd's index grows with every new one; but for Keys, where etcd compacts its history every second.
 //

@@ -43,7 +43,7 @@ func (h *Hold) plan(ctx *xctx.Grace, cmps []clientv3.Cmp, ops []clientv3.Op) (*c
 		return p, err
 	}
 	p.Following = h.entry.Follow(ctx, h.read != nil && !p.Alone && h.mayPass())
-	p.Held, p.Exit = p.Amend(p.Held, p.Exit)
+	p.Held, p.Exit = p.Amend(ctx, p.Held, p.Exit)
 	return p, nil
 }
 

@@ -52,8 +52,8 @@ func (f *Following) mayStay() bool {
 }
 
 // Amend returns the comparisons and operations with which the entry passes on, in place of those with
-// which it leaves.
-func (f *Following) Amend(held []clientv3.Cmp, exit []clientv3.Op) ([]clientv3.Cmp, []clientv3.Op) {
+// which it leaves. ctx is that of the call.
+func (f *Following) Amend(ctx context.Context, held []clientv3.Cmp, exit []clientv3.Op) ([]clientv3.Cmp, []clientv3.Op) {
 	switch {
 	case f.Stays:
 		// Whether the record was put again will tell what became of the rest.
@@ -64,9 +64,9 @@ func (f *Following) Amend(held []clientv3.Cmp, exit []clientv3.Op) ([]clientv3.C
 		}
 	case f.Successor != nil:
 		held = append(held, record.Created(f.Successor.Name, 0))
-		exit = append(append(exit, f.Successor.Join()...), f.e.TellTurn()...)
+		exit = append(append(exit, f.Successor.Join()...), f.e.TellTurn(ctx)...)
 	case f.e != nil:
-		turn := f.e.TellTurn()
+		turn := f.e.TellTurn(ctx)
 		f.Tells = len(turn) > 0
 		exit = append(exit, turn...)
 	}

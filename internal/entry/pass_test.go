@@ -173,7 +173,7 @@ func TestSlotsHaveAnEntryEachWhichPassesOn(t *testing.T) {
 // A commit is the transaction of a holder that writes "/x", and passes the lock on.
 func (b *bed) commit(e *Entry, f *Following) batch.Result {
 	b.t.Helper()
-	held, exit := f.Amend([]clientv3.Cmp{record.Created(e.Name, e.Rev)}, []clientv3.Op{clientv3.OpDelete(e.Name)})
+	held, exit := f.Amend(b.t.Context(), []clientv3.Cmp{record.Created(e.Name, e.Rev)}, []clientv3.Op{clientv3.OpDelete(e.Name)})
 	a, err := b.Batch.Commit(b.t.Context(), batch.Txn{Key: key, If: held, Then: append([]clientv3.Op{clientv3.OpPut("/x", "value")}, exit...)})
 	if err != nil || !a.Succeeded {
 		b.t.Fatal(a, err)

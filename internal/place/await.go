@@ -10,6 +10,7 @@ import (
 
 	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/calls"
+	"github.com/phpgao/elock/internal/etcderr"
 	"github.com/phpgao/elock/internal/feed"
 	"github.com/phpgao/elock/internal/xctx"
 )
@@ -50,11 +51,15 @@ func (p *Place) Await(ctx context.Context) error {
 	defer func() { v.close() }()
 	nearest := p.Nearest()
 	unanswered := false // etcd did not answer the last look
-	look := func(look func(context.Context) error) error {
-		asked := time.Now()
-		err := look(ctx)
+	look := func(once func(context.Context) error) error {
+		asked, failed := time.Now(), false
+		err := p.cfg.Etcd.Persist(ctx, func(ctx context.Context) error {
+			err := once(ctx)
+			failed = etcderr.Passing(err)
+			return err
+		})
 		// One that ctx has cut short says nothing of etcd.
-		unanswered = err != nil && (unanswered || ctx.Err() == nil || time.Since(asked) >= silence)
+		unanswered = err != nil && (unanswered || ctx.Err() == nil || failed || time.Since(asked) >= silence)
 		return err
 	}
 	// The first pause is longer than that of the feed, which tries to watch again meanwhile.
@@ -115,7 +120,7 @@ func (p *Place) Await(ctx context.Context) error {
 			}
 			return WaitEnd{context.Cause(ctx)}
 		}
-		err := look(p.Look)
+		err := look(p.LookOnce)
 		switch {
 		case errors.Is(err, ErrDisplaced) || batch.NotApplied(err) && ctx.Err() == nil:
 			return err

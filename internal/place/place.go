@@ -42,8 +42,8 @@ type Place struct {
 	complete bool    // there are no others
 	n        int     // how many are ahead; 0 if that is not known
 
-	followers record.Followers        // directly behind the entry, as far as known
-	coming    <-chan record.Followers // instead, once that is read; nil if it is not
+	followers record.Followers // directly behind the entry, as far as known
+	coming    *coming          // they are read; nil if not
 }
 
 // A rival is an entry ahead that takes something of the room of the place's own.
@@ -202,24 +202,20 @@ func (p *Place) LookOnce(ctx context.Context) error {
 	return nil
 }
 
-// lookAtNearest finds out whether the nearest entry ahead, and the entry itself, are still there. It tries until ctx ends or
-// etcd refuses it. It reports false where the place is to be found anew.
+// lookAtNearest finds out whether the nearest entry ahead, and the entry itself, are still there. It reports false where the place is
+// to be found anew.
 func (p *Place) lookAtNearest(ctx context.Context) (there bool, err error) {
 	nearest := p.Nearest()
-	look := batch.Txn{Key: p.Key, Then: []clientv3.Op{clientv3.OpGet(p.Name), clientv3.OpGet(string(nearest.Key))}, ExpectSuccess: true}
-	err = p.cfg.Etcd.Persist(ctx, func(ctx context.Context) error {
-		seen, err := p.cfg.Batch.Commit(ctx, look)
-		if err != nil {
-			return err
-		}
-		own, now := seen.KVs(0), record.Entries(seen.KVs(1))
-		there = len(own) > 0 && p.Is(own[0]) && len(now) > 0 && same(now[0], nearest) && p.Taken(now[0]) > 0
-		if there {
-			p.asOf = seen.Revision
-		}
-		return nil
-	})
-	return there, err
+	seen, err := p.cfg.Batch.Commit(ctx, batch.Txn{Key: p.Key, Then: []clientv3.Op{clientv3.OpGet(p.Name), clientv3.OpGet(string(nearest.Key))}, ExpectSuccess: true})
+	if err != nil {
+		return false, err
+	}
+	own, now := seen.KVs(0), record.Entries(seen.KVs(1))
+	there = len(own) > 0 && p.Is(own[0]) && len(now) > 0 && same(now[0], nearest) && p.Taken(now[0]) > 0
+	if there {
+		p.asOf = seen.Revision
+	}
+	return there, nil
 }
 
 // Contended reports whether somebody may wait behind the entry to hold the lock alone, or it may be gone.

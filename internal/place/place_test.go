@@ -27,14 +27,15 @@ const dir = "/elock/lock/"
 // A bed is the queue of one lock in an etcd in memory, in virtual time.
 type bed struct {
 	*proctest.Process
-	t      *testing.T
-	cfg    Config
-	reads  atomic.Int64
-	ranges atomic.Int64 // those of them that read more than single keys
-	deaf   atomic.Bool  // watches are refused
-	refuse atomic.Bool  // reads are
-	slow   atomic.Bool  // reads take a moment
-	lost   atomic.Int64 // so many reads have no answer
+	t          *testing.T
+	cfg        Config
+	reads      atomic.Int64
+	ranges     atomic.Int64 // those of them that read more than single keys
+	deaf       atomic.Bool  // watches are refused
+	refuse     atomic.Bool  // reads are
+	leaderless atomic.Bool  // no read is answered, and etcd says so
+	slow       atomic.Bool  // reads take a moment
+	lost       atomic.Int64 // so many reads have no answer
 }
 
 func inBed(t *testing.T, puts bool, f func(t *testing.T, b *bed)) {
@@ -61,6 +62,9 @@ func (b *bed) plan(call etcdsim.Call, _ *rand.Rand) (fate etcdsim.Fate) {
 		}
 		if b.refuse.Load() {
 			fate.Refuse = rpctypes.ErrGRPCPermissionDenied
+		}
+		if b.leaderless.Load() {
+			fate.Refuse = rpctypes.ErrGRPCNoLeader
 		}
 	case *pb.WatchRequest:
 		if r.GetCreateRequest() != nil && b.deaf.Load() {
@@ -696,6 +700,19 @@ func TestAWaitThatEndsWhileItLooksIsNoSilenceOfEtcd(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAWaitThatEndsSoonAfterEtcdHasFailedSaysSo(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		p, _, _ := b.farBack()
+		b.leaderless.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), silence/2)
+		defer cancel()
+		err := p.Await(ctx)
+		if _, ok := errors.AsType[WaitEnd](err); ok || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 func TestAWaitFarBackThatEndsAsEtcdIsSilentSaysSo(t *testing.T) {

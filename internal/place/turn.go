@@ -10,12 +10,13 @@ import (
 	"github.com/phpgao/elock/internal/batch"
 	"github.com/phpgao/elock/internal/feed"
 	"github.com/phpgao/elock/internal/record"
+	"github.com/phpgao/elock/internal/xctx"
 )
 
 // turnPatience is how long an entry that hears that the one ahead is gone waits to hear of its turn. Both come from one transaction.
 const turnPatience = time.Millisecond
 
-// behindPatience is how long a read of who is behind an entry that was told its turn may take.
+// behindPatience is how long after its turn an entry that goes waits to hear who is behind it.
 const behindPatience = 100 * time.Millisecond
 
 // takesTurns reports whether the entry may be told its turn. It wants the lock alone, and does not know all of those ahead.
@@ -41,25 +42,50 @@ func (p *Place) getFollowers() clientv3.Op {
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(record.MaxFollowers))
 }
 
-// lookBehind has it read who is directly behind the entry, which was told its turn, unless that is known. The entry holds meanwhile,
-// and TellTurn waits for the answer. If there is none, the entry tells nobody, and the next one reads.
+// lookBehind has it read who is directly behind the entry, which was told its turn, unless that is known. The entry holds meanwhile:
+// see TellTurn.
 func (p *Place) lookBehind() {
 	if len(p.followers) > 0 {
 		return
 	}
 	look := batch.Txn{Key: p.Key, Then: []clientv3.Op{p.getFollowers()}, ExpectSuccess: true}
-	coming, cfg, dir := make(chan record.Followers, 1), p.cfg, p.Dir
+	read, cfg, dir := make(chan record.Followers, 1), p.cfg, p.Dir
 	spawned := cfg.Spawn(func() {
-		defer close(coming)
-		ctx, cancel := context.WithTimeout(cfg.Base, behindPatience)
+		defer close(read)
+		ctx, cancel := context.WithTimeout(cfg.Base, xctx.Patience(0))
 		defer cancel()
 		if seen, err := cfg.Batch.Commit(ctx, look); err == nil {
-			coming <- record.FollowersOf(dir, seen.KVs(0))
+			read <- record.FollowersOf(dir, seen.KVs(0))
 		}
 	})
 	if spawned {
-		p.coming = coming
+		p.coming = &coming{read, time.Now().Add(behindPatience)}
 	}
+}
+
+// A coming is what is read of the followers of an entry, and how long the entry waits for it.
+type coming struct {
+	followers <-chan record.Followers // nil ones where there is no answer
+	until     time.Time
+}
+
+// wait returns the followers, none if they are not there in time, or as the caller's context ends.
+func (c *coming) wait(ctx context.Context) (all record.Followers) {
+	select {
+	case all = <-c.followers:
+		return all
+	default:
+	}
+	late := time.NewTimer(time.Until(c.until))
+	defer late.Stop()
+	ended, limit := xctx.DoneChans(ctx)
+	select {
+	case all = <-c.followers:
+	case <-late.C:
+	case <-ended:
+	case <-limit:
+	}
+	return all
 }
 
 // turn returns what is known of the puts of the waiter's entry, nothing where v does not watch them.
@@ -71,10 +97,11 @@ func (v *view) turn() (s feed.State) {
 }
 
 // TellTurn returns what tells the next in the queue its turn, in the transaction in which the entry goes, which is the first. It
-// does nothing if that one has gone, or was put again. There is no such operation if the next is not known.
-func (p *Place) TellTurn() []clientv3.Op {
+// does nothing if that one has gone, or was put again. There is no such operation if the next is not known: then that one reads. For
+// what lookBehind reads it waits a little, not longer than ctx.
+func (p *Place) TellTurn(ctx context.Context) []clientv3.Op {
 	if p.coming != nil {
-		p.followers, p.coming = <-p.coming, nil
+		p.followers, p.coming = p.coming.wait(ctx), nil
 	}
 	next, ok := p.followers.First()
 	if !ok || !p.First() {
@@ -87,4 +114,4 @@ func (p *Place) TellTurn() []clientv3.Op {
 }
 
 // ForgetFollowers has TellTurn tell nobody.
-func (p *Place) ForgetFollowers() { p.followers = nil }
+func (p *Place) ForgetFollowers() { p.followers, p.coming = nil, nil }

@@ -1,6 +1,7 @@
 package place
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,7 +15,7 @@ import (
 // leave removes an entry that is the first, as a release does.
 func (b *bed) leave(p *Place) {
 	b.t.Helper()
-	ops := append([]clientv3.Op{clientv3.OpDelete(p.Name)}, p.TellTurn()...)
+	ops := append([]clientv3.Op{clientv3.OpDelete(p.Name)}, p.TellTurn(b.t.Context())...)
 	if resp, err := b.Other.Txn(b.t.Context()).If(record.Created(p.Name, p.Rev)).Then(ops...).Commit(); err != nil || !resp.Succeeded {
 		b.t.Fatalf("%s does not leave: %v", p.Name, err)
 	}
@@ -67,7 +68,7 @@ func TestTheLastOfThoseWhoAreToldReadsOn(t *testing.T) {
 			if waited := time.Since(left); !all[i+1].First() || waited >= turnPatience {
 				t.Fatalf("%d is the first: %v, after %v", i+1, all[i+1].First(), waited)
 			}
-			if len(all[i+1].TellTurn()) == 0 {
+			if len(all[i+1].TellTurn(t.Context())) == 0 {
 				t.Fatalf("%d does not know who follows", i+1)
 			}
 		}
@@ -100,8 +101,8 @@ func toldWithout(t *testing.T, none func(b *bed)) {
 		turn := record.WithTurn(record.Follower{Rev: p.Rev, Value: kv.Value}, nil)
 		proctest.Must(b.Other.Txn(t.Context()).Then(clientv3.OpDelete(all[Nearby+1].Name), clientv3.OpPut(p.Name, turn, clientv3.WithIgnoreLease())).Commit())
 		w.returns(nil)
-		if !p.First() || len(p.TellTurn()) > 0 || time.Since(began) > time.Second/2 {
-			t.Errorf("first: %v, tells: %d, after %v", p.First(), len(p.TellTurn()), time.Since(began))
+		if !p.First() || len(p.TellTurn(t.Context())) > 0 || time.Since(began) > behindPatience {
+			t.Errorf("first: %v, tells: %d, after %v", p.First(), len(p.TellTurn(t.Context())), time.Since(began))
 		}
 	})
 }
@@ -112,7 +113,7 @@ func TestOneThatWasToldItsTurnReadsWhoFollowsUnlessItKnows(t *testing.T) {
 		p.Lead(p.Rev)
 		for range 2 {
 			p.lookBehind()
-			p.TellTurn()
+			p.TellTurn(t.Context())
 			if n := b.reads.Load(); n != 1 || len(p.followers) != 2 {
 				t.Errorf("%d reads, %d follow", n, len(p.followers))
 			}
@@ -130,7 +131,7 @@ func TestOneThatWasToldItsTurnHoldsWhileItReadsWhoFollows(t *testing.T) {
 		if p.lookBehind(); time.Since(began) > 0 {
 			t.Errorf("it waits for %v", time.Since(began))
 		}
-		if ops := p.TellTurn(); len(ops) == 0 || time.Since(began) == 0 {
+		if ops := p.TellTurn(t.Context()); len(ops) == 0 || time.Since(began) == 0 {
 			t.Errorf("%d operations after %v", len(ops), time.Since(began))
 		}
 	})
@@ -141,7 +142,7 @@ func TestOneThatWasToldItsTurnReadsNobodyOnceTheProcessEnds(t *testing.T) {
 		p := b.line(3, record.Exclusive)[0]
 		p.Lead(p.Rev)
 		b.cfg.Spawn = func(func()) bool { return false }
-		if p.lookBehind(); len(p.TellTurn()) > 0 {
+		if p.lookBehind(); len(p.TellTurn(t.Context())) > 0 {
 			t.Error("it tells another its turn")
 		}
 	})
@@ -152,7 +153,7 @@ func TestOneThatIsNotTheFirstTellsNoTurn(t *testing.T) {
 		all := b.line(Nearby+4, record.Exclusive)
 		p := all[Nearby+2]
 		b.at(p, 0, all[Nearby+1])
-		if ops := p.TellTurn(); len(ops) > 0 {
+		if ops := p.TellTurn(t.Context()); len(ops) > 0 {
 			t.Error("it tells another its turn")
 		}
 	})
@@ -189,6 +190,43 @@ func TestWhoHearsThatTheNearestIsGoneDoesNotWaitForAWatch(t *testing.T) {
 		time.Sleep(time.Second)
 		if now, _ := p.consult(v); now != uncertain {
 			t.Errorf("the outlook is %d", now)
+		}
+	})
+}
+
+// A call ends when its caller's context says, though etcd is silent.
+func TestWhoGoesDoesNotWaitToHearWhoFollowsOnceItsCallerIsDone(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		p := b.line(3, record.Exclusive)[0]
+		p.Lead(p.Rev)
+		b.lost.Store(1)
+		over := make(chan time.Duration, 1)
+		b.cfg.Spawn = func(read func()) bool {
+			return b.Spawn(func() {
+				began := time.Now()
+				read()
+				over <- time.Since(began)
+			})
+		}
+		p.lookBehind()
+		ctx, cancel := context.WithTimeout(t.Context(), behindPatience/2)
+		defer cancel()
+		began := time.Now()
+		if ops := p.TellTurn(ctx); len(ops) > 0 || time.Since(began) != behindPatience/2 {
+			t.Errorf("%d operations after %v", len(ops), time.Since(began))
+		}
+		began = time.Now()
+		if ops := p.TellTurn(t.Context()); len(ops) > 0 || time.Since(began) > 0 {
+			t.Errorf("%d operations after %v", len(ops), time.Since(began))
+		}
+		time.Sleep(time.Minute)
+		select {
+		case took := <-over:
+			if took > 5*time.Second {
+				t.Errorf("the read took %v", took)
+			}
+		default:
+			t.Error("the read waits for its answer without end")
 		}
 	})
 }

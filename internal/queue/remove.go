@@ -35,7 +35,7 @@ func (e *Entry) remove(ctx context.Context, patient bool) (deleted, inDoubt bool
 	}
 	t := Removal(e.Key, e.Name, e.Rev)
 	t.Patient = patient
-	turn := e.TellTurn()
+	turn := e.TellTurn(ctx)
 	t.Then = append(t.Then, turn...)
 	deleted, inDoubt, err = e.set.delete(ctx, t)
 	if len(turn) > 0 && etcderr.Contents(err) {

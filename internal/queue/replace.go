@@ -25,7 +25,7 @@ func (e *Entry) Replace(w *xctx.Grace, successor *Entry) (bool, error) {
 		a, err = e.set.cfg.Batch.Commit(ctx, batch.Txn{
 			Key:  e.Key,
 			If:   []clientv3.Cmp{record.Created(e.Name, e.Rev), record.Created(successor.Name, 0)},
-			Then: slices.Concat([]clientv3.Op{clientv3.OpDelete(e.Name)}, successor.Join(), e.TellTurn()), ExpectSuccess: true,
+			Then: slices.Concat([]clientv3.Op{clientv3.OpDelete(e.Name)}, successor.Join(), e.TellTurn(ctx)), ExpectSuccess: true,
 			Else: []clientv3.Op{clientv3.OpGet(successor.Name)},
 		})
 		if errors.Is(err, rpctypes.ErrNoSpace) { // perhaps etcd has carried it out all the same

@@ -18,7 +18,7 @@ var mistakes = []mistake{
 	{"grant without a look at the own entry", "internal/place:(*Place).LookOnce", "if len(own) == 0 || !p.Is(own[0]) {", "if len(own) < 0 {"},
 	{"grant with others ahead", "internal/place:(*Place).consult", "p.ahead, p.n = left, len(left)", "p.ahead, p.n = nil, 0"},
 	{"watch without reading again", "internal/place:(*Place).consult", "sure := live && s.Since <= p.asOf", "sure := live"},
-	{"a look at the nearest waits for its answer without end", "internal/place:(*Place).lookAtNearest", "err = p.cfg.Etcd.Persist(ctx, func(ctx context.Context) error {", "err = p.cfg.Etcd.Persist(ctx, func(context.Context) error {"},
+	{"a look at the nearest waits for its answer without end", "internal/place:(*Place).Await", "err := once(ctx)", "err := once(context.WithoutCancel(ctx))"},
 	{"unknown outcome: lost answer taken for a refusal", "internal/queue:(*Entry).enterOnce", "case batch.NotApplied(err):\n\t\t\te.Sent = sent || e.putInDoubt", "case true:\n\t\t\te.Sent = false"},
 	{"unknown outcome: nothing cleaned up", "internal/entry:Abandon", "if e.Sent {\n\t\t\te.Settle", "if false {\n\t\t\te.Settle"},
 	{"unknown outcome: late write forgotten", "internal/queue:(*Entry).Clean", "if e.putInDoubt || !deleted && e.Rev == 0 {", "if deleted && !deleted {"},

@@ -164,28 +164,27 @@ func (m *member) round(ctx context.Context) error {
 	return nil
 }
 
-// spread lets members do b.N rounds together. They begin to count once there were two rounds for each of them: then there are
-// leases, and watches, and all are on their way. They stop once those are done.
+// spread lets members do b.N rounds together. They count once each of them has done two: then there are leases and watches, and all
+// are on their way. All stop once that is done.
 func spread(b *testing.B, s *Site, members []*member) {
-	first := int64(2 * len(members))
-	last := first + int64(b.N)
-	var done atomic.Int64
-	var counting atomic.Bool
+	var early atomic.Int32 // who has done two rounds
+	var left atomic.Int64
+	var counting, over atomic.Bool
 	begin, end := make(chan struct{}), make(chan struct{})
 	failed := make(chan error, 1)
 	go func() {
 		failed <- together(b.Context(), members, func(ctx context.Context, m *member) error {
 			m.counting = &counting
-			for done.Load() < last {
+			for n := 1; !over.Load(); n++ {
 				if err := m.round(ctx); err != nil {
 					return err
 				}
-				switch done.Add(1) {
-				case first:
-					counting.Store(true)
+				if n == 2 && early.Add(1) == int32(len(members)) {
 					close(begin)
-				case last:
+				}
+				if counting.Load() && left.Add(-1) == 0 {
 					counting.Store(false)
+					over.Store(true)
 					close(end)
 				}
 			}
@@ -202,8 +201,10 @@ func spread(b *testing.B, s *Site, members []*member) {
 		}
 	}
 	until(begin)
-	b.ResetTimer()
+	left.Store(int64(b.N))
 	sent := s.count()
+	b.ResetTimer()
+	counting.Store(true)
 	until(end)
 	b.StopTimer()
 	sent = s.count() - sent
