@@ -127,7 +127,7 @@ var floors = []struct {
 	{"internal/callback", nil},
 	{"internal/record", nil},
 	{"internal/calls", []string{"internal/batch", "internal/clock", "internal/etcderr", "internal/health", "internal/watchstream", "internal/xctx"}},
-	{"internal/place", []string{"internal/batch", "internal/calls", "internal/feed", "internal/record", "internal/xctx", "keyspace"}},
+	{"internal/place", []string{"internal/batch", "internal/calls", "internal/etcderr", "internal/feed", "internal/record", "internal/xctx", "keyspace"}},
 	{"internal/queue", []string{"internal/batch", "internal/calls", "internal/etcderr", "internal/latewrite", "internal/lease", "internal/place", "internal/record", "internal/xctx", "keyspace"}},
 	{"internal/outcome", []string{"internal/batch", "internal/calls", "internal/queue", "internal/record", "internal/xctx"}},
 	{"internal/optimistic", []string{"internal/batch", "internal/calls", "internal/record", "internal/xctx", "keyspace"}},
