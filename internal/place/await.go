@@ -55,10 +55,10 @@ func (p *Place) Await(ctx context.Context) error {
 		asked, failed := time.Now(), false
 		err := p.cfg.Etcd.Persist(ctx, func(ctx context.Context) error {
 			err := once(ctx)
-			failed = etcderr.Passing(err)
+			failed = failed || etcderr.Passing(err)
 			return err
 		})
-		// One that ctx has cut short says nothing of etcd.
+		// One that ctx has cut short says nothing of etcd, unless a try has failed.
 		unanswered = err != nil && (unanswered || ctx.Err() == nil || failed || time.Since(asked) >= silence)
 		return err
 	}
