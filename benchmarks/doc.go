@@ -21,7 +21,8 @@
 //	elock-background  WithReleaseInBackground, by Hold.Run: an unlock does not wait for its release. Each lock is of another of 8 keys, as a
 //	                  goroutine that takes the same key again waits for its own release, or is handed the lock: so does -same
 //	elock-shared      in Hot: one process wants the key alone, and all others share it
-//	elock-processes   in Hot: each process is one of the system, and not a client of the one that tests; so with write+notice and elock-shared
+//	elock-processes   in Hot: each process is one of the system, and not a client of the one that tests; so with
+//	                  write+notice and elock-shared
 //	elock-classic     by the calls of the classic library: Lock and Unlock
 //	mutex             concurrency.Mutex with one session; where its goroutines want the same key, it does not lock
 //	mutex-each        concurrency.Mutex with a session for each goroutine

@@ -16,8 +16,8 @@ import (
 //
 // If ctx ends while others are ahead, the error matches that of ctx and
 // ErrLocked, and Error.Blocker tells the owner directly ahead. If ctx ends before
-// etcd has answered, or while it fails to, for half a second or with an error, the
-// error matches that of ctx and ErrUnavailable.
+// etcd has answered, or while a later read has failed, or had no answer for half a
+// second, the error matches that of ctx and ErrUnavailable.
 //
 // If etcd is silent and ctx goes on, the error is ErrUnavailable alone. If Acquire
 // needs a new lease, that is after 5 to 10 seconds. If the Locker has a lease already,

@@ -25,7 +25,7 @@ func TestOneOfManyCallersRunsATickAndTheOthersReturnWhenItIsDone(t *testing.T) {
 		began := time.Now()
 		for i := range 20 {
 			wg.Go(func() {
-				time.Sleep(time.Duration(i) * time.Millisecond)
+				time.Sleep(time.Duration(i) * time.Millisecond) // virtual: one comes after the other
 				l := []*locker.Locker{a, b}[i%2]
 				ran, err := once.Do(t.Context(), l, key, "1", func(ctx context.Context, h *locker.Hold) error {
 					runs++

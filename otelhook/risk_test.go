@@ -37,7 +37,7 @@ func TestAHoldAtRiskIsCountedAndItsSpanSaysSo(t *testing.T) {
 		<-h.AtRisk()
 		wantRisks("2")
 		lockertest.Reconnect(p.Locker)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // virtual: a renewal is answered
 		wantRisks("0")
 		lockertest.Disconnect(p.Locker)
 		<-other.AtRisk()

@@ -35,7 +35,7 @@ const maxPause = time.Second
 // silent unnoticed.
 const unprovenPause = 5 * time.Second
 
-// silence is how long a look of a wait that ends may have been without an answer before etcd counts as silent.
+// silence is how long a look has no answer before a wait that ends with it says that etcd is silent.
 const silence = calls.Grace
 
 // A WaitEnd is why a wait for other owners ended. Every other error is that of a call to etcd.

@@ -15,9 +15,10 @@
 //
 //   - An entry is the first only as of a revision at which it was there and nobody was ahead.
 //   - A turn is told by an entry that is the first, and goes, to the one directly behind it, if that is still as it was put. So the
-//     one that is told was there at that revision, with nobody ahead. Nobody comes between two entries: a new one is the last.
+//     one that is told was there at that revision, with nobody ahead; it does not look again. Nobody comes between two entries: a new one is
+//     the last.
 //   - Who is not told within a millisecond, as the one ahead gave up, crashed, kept the lock for AtLeast or knew nobody, reads.
-//   - Nobody leaves later than 100 ms after its turn, or its caller's context, only to hear who is behind.
+//   - To hear who is behind it, an entry stays until 100 ms after its turn at most, and not longer than its caller waits.
 //   - A watch is believed only for what came after it began. What it may have missed is read again.
 //   - A waiter whose watch is broken, or may be, reads again after a pause that grows, up to a second; five where the watch may
 //     only be unproven.

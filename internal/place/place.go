@@ -43,7 +43,7 @@ type Place struct {
 	n        int     // how many are ahead; 0 if that is not known
 
 	followers record.Followers // directly behind the entry, as far as known
-	coming    *coming          // they are read; nil if not
+	coming    *coming          // a read of them that is under way, or nil
 }
 
 // A rival is an entry ahead that takes something of the room of the place's own.

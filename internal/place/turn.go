@@ -19,7 +19,8 @@ const turnPatience = time.Millisecond
 // behindPatience is how long after its turn an entry that goes waits to hear who is behind it.
 const behindPatience = 100 * time.Millisecond
 
-// takesTurns reports whether the entry may be told its turn. It wants the lock alone, and does not know all of those ahead.
+// takesTurns reports whether the one ahead may tell the entry its turn: if the entry wants the lock alone, and does not know everybody
+// ahead.
 func (p *Place) takesTurns() bool { return !p.complete && p.Claim == (record.Claim{}) }
 
 // takeTurn notes that the entry, which was put again as kv, was told its turn, and reports whether that is so.
@@ -42,8 +43,7 @@ func (p *Place) getFollowers() clientv3.Op {
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(record.MaxFollowers))
 }
 
-// lookBehind has it read who is directly behind the entry, which was told its turn, unless that is known. The entry holds meanwhile:
-// see TellTurn.
+// lookBehind begins to read who is directly behind the entry, unless that is known. It does not wait for the answer: TellTurn does.
 func (p *Place) lookBehind() {
 	if len(p.followers) > 0 {
 		return
@@ -63,13 +63,13 @@ func (p *Place) lookBehind() {
 	}
 }
 
-// A coming is what is read of the followers of an entry, and how long the entry waits for it.
+// A coming is a read of an entry's followers that is under way.
 type coming struct {
-	followers <-chan record.Followers // nil ones where there is no answer
-	until     time.Time
+	followers <-chan record.Followers // closed without any if etcd does not answer
+	until     time.Time               // when the entry stops waiting for them
 }
 
-// wait returns the followers, none if they are not there in time, or as the caller's context ends.
+// wait returns the followers, or none if time is up or the caller's context ends first.
 func (c *coming) wait(ctx context.Context) (all record.Followers) {
 	select {
 	case all = <-c.followers:
@@ -79,6 +79,9 @@ func (c *coming) wait(ctx context.Context) (all record.Followers) {
 	late := time.NewTimer(time.Until(c.until))
 	defer late.Stop()
 	ended, limit := xctx.DoneChans(ctx)
+	if g, ok := ctx.(*xctx.Grace); ok {
+		ended = g.Outlives().Done() // a release ends the context of the function that makes it
+	}
 	select {
 	case all = <-c.followers:
 	case <-late.C:
@@ -96,9 +99,9 @@ func (v *view) turn() (s feed.State) {
 	return s
 }
 
-// TellTurn returns what tells the next in the queue its turn, in the transaction in which the entry goes, which is the first. It
-// does nothing if that one has gone, or was put again. There is no such operation if the next is not known: then that one reads. For
-// what lookBehind reads it waits a little, not longer than ctx.
+// TellTurn returns the operation that tells the next in the queue its turn, for the transaction in which the entry, which is the first,
+// goes. It does nothing if that one has gone, or was put again. There is none if the next is not known: then that one reads. TellTurn
+// waits for a read that lookBehind has begun, until 100 ms after the turn at most, and not longer than the caller of ctx.
 func (p *Place) TellTurn(ctx context.Context) []clientv3.Op {
 	if p.coming != nil {
 		p.followers, p.coming = p.coming.wait(ctx), nil

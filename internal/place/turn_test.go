@@ -10,6 +10,7 @@ import (
 
 	"github.com/phpgao/elock/internal/proctest"
 	"github.com/phpgao/elock/internal/record"
+	"github.com/phpgao/elock/internal/xctx"
 )
 
 // leave removes an entry that is the first, as a release does.
@@ -230,3 +231,25 @@ func TestWhoGoesDoesNotWaitToHearWhoFollowsOnceItsCallerIsDone(t *testing.T) {
 		}
 	})
 }
+
+// The context of a function that releases its own lock ends with that.
+func TestWhoReleasesItsOwnLockWaitsToHearWhoFollows(t *testing.T) {
+	inBed(t, false, func(t *testing.T, b *bed) {
+		p := b.line(3, record.Exclusive)[0]
+		p.Lead(p.Rev)
+		b.slow.Store(true)
+		p.lookBehind()
+		own, release := context.WithCancel(t.Context())
+		release()
+		g := &xctx.Grace{Caller: own, Limit: t.Context(), Outliver: bound{t.Context()}}
+		defer g.Stop()
+		if ops := p.TellTurn(g); len(ops) == 0 {
+			t.Error("it tells nobody")
+		}
+	})
+}
+
+// A bound is the context that bounds a function.
+type bound struct{ context.Context }
+
+func (b bound) Outlives(context.Context) context.Context { return b.Context }

@@ -283,6 +283,7 @@ var packageMistakes = []mistake{
 	{"etcd's silence is told as a wait", "internal/place:(*Place).Await", "if unanswered {", "if unanswered && false {"},
 	{"a look that failed before the end of a wait is told as a wait", "internal/place:(*Place).Await", " || failed", " || failed && false"},
 	{"one that goes waits to hear who follows though its caller is done", "internal/place:(*coming).wait", "xctx.DoneChans(ctx)", "xctx.DoneChans(context.Background())"},
+	{"a release under the context that it ends does not wait to hear who follows", "internal/place:(*coming).wait", "ended = g.Outlives().Done()", "_ = g"},
 	{"one that goes waits to hear who follows without end", "internal/place:(*coming).wait", "case <-late.C:", "case <-context.Background().Done():"},
 	{"a look that the end of a wait cuts short is told as etcd's silence", "internal/place:(*Place).Await", "time.Since(asked) >= silence", "time.Since(asked) >= 0"},
 	{"a refusal is read again", "internal/place:(*Place).Await", " || batch.NotApplied(err)", " || batch.NotApplied(err) && false"},
